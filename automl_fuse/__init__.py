@@ -9,14 +9,14 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from automl_fuse.version import __version__
+
 if TYPE_CHECKING:
     from automl_fuse.artefact import load
     from automl_fuse.engine import fit
     from automl_fuse.estimators import AutoFuseClassifier, AutoFuseRegressor
     from automl_fuse.hookspecs import hookimpl
     from automl_fuse.specs import Settings
-
-__version__ = "0.1.0"
 
 __all__ = [
     "AutoFuseClassifier",

@@ -1,0 +1,93 @@
+"""Wall clock and processors: the only module that reads either."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from automl_fuse.errors import SettingsError
+
+MIN_SECONDS = 1.0
+
+
+class Stopwatch:
+    """Seconds since it was made."""
+
+    def __init__(self) -> None:
+        self._start = time.perf_counter()
+
+    def seconds(self) -> float:
+        """Return the seconds since construction."""
+        return time.perf_counter() - self._start
+
+
+class Deadline:
+    """A moment on this process's monotonic clock.
+
+    Parameters
+    ----------
+    seconds : float
+        Time from now; may be infinite.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._moment = time.monotonic() + seconds
+
+    def remaining(self) -> float:
+        """Return the seconds left, negative when it has passed."""
+        return self._moment - time.monotonic()
+
+    def expired(self) -> bool:
+        """Return whether the moment has passed."""
+        return self.remaining() <= 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How a time limit is divided, in seconds from the start of the run.
+
+    Attributes
+    ----------
+    limit : float
+        All of it.
+    search : float
+        End of the search: no member is worked on after it.
+    fuse : float
+        End of the choice among fusions; what follows is loading and saving the pipeline.
+    """
+
+    limit: float
+    search: float
+    fuse: float
+
+
+def plan(limit: float) -> Plan:
+    """Divide a time limit between search, fusion, and assembling the pipeline.
+
+    Raises
+    ------
+    SettingsError
+        If the limit is not a number of at least one second.
+    """
+    if not limit >= MIN_SECONDS:
+        raise SettingsError(
+            f"time_limit={limit!r} is not a time of at least {MIN_SECONDS:g} second: "
+            "give seconds, for example time_limit=60."
+        )
+    fusing = min(max(0.6, 0.05 * limit), 120.0)
+    closing = min(max(0.4, 0.025 * limit), 60.0)
+    return Plan(limit=limit, search=limit - fusing - closing, fuse=limit - closing)
+
+
+def now() -> str:
+    """Return the date and time in UTC, ISO 8601, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def usable_cores() -> int:
+    """Return how many processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,0 +1,157 @@
+"""The scikit-learn face: a classifier and a regressor around ``fit``."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.utils import column_or_1d
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from automl_fuse.engine import fit
+from automl_fuse.specs import Settings
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from automl_fuse.pipeline import Pipeline
+    from automl_fuse.specs import Array, Floats
+
+
+class _Estimator(BaseEstimator):  # type: ignore[misc]
+    """What classifier and regressor share."""
+
+    pipeline_: Pipeline
+
+    def __init__(
+        self,
+        *,
+        time_limit: float = 60.0,
+        metric: Any = None,
+        settings: Settings | None = None,
+    ) -> None:
+        self.time_limit = time_limit
+        self.metric = metric
+        self.settings = settings
+
+    def leaderboard(self) -> pd.DataFrame:
+        """Return one row a member, best first, as ``Pipeline.leaderboard`` does."""
+        check_is_fitted(self)
+        return self.pipeline_.leaderboard()
+
+    def _fit(self, X: Any, y: Any, task: Any, **per_row: Any) -> None:
+        settings = replace(self.settings or Settings(), task=task)
+        self.pipeline_ = fit(
+            X,
+            y,
+            time_limit=self.time_limit,
+            metric=self.metric,
+            settings=settings,
+            **per_row,
+        )
+
+    def _checked(self, X: Any) -> Any:
+        check_is_fitted(self)
+        return validate_data(self, X, reset=False, skip_check_array=True)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.input_tags.string = True
+        tags.input_tags.categorical = True
+        return tags
+
+
+class AutoFuseClassifier(ClassifierMixin, _Estimator):  # type: ignore[misc]
+    """Classifier that searches for members and fuses them.
+
+    Parameters
+    ----------
+    time_limit : float
+        Seconds that ``fit`` may take.
+    metric : str, scikit-learn scorer, or callable, optional
+        The objective; log-loss by default.
+    settings : Settings, optional
+        Every other option.
+
+    Attributes
+    ----------
+    pipeline_ : Pipeline
+        The fused pipeline.
+    classes_ : array of shape (n_classes,)
+        Class labels.
+    n_features_in_ : int
+        Number of columns seen at fit.
+    feature_names_in_ : array of str
+        Their names, if the table had names.
+    """
+
+    classes_: Array
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None) -> Self:
+        """Fit on a table X of (n_rows, n_columns) and labels y of (n_rows,).
+
+        Raises
+        ------
+        DataError
+            If the table or labels cannot be learned from.
+        """
+        validate_data(self, X, y, skip_check_array=True)
+        y = column_or_1d(y, warn=True)
+        check_classification_targets(y)
+        task = "binary" if len(np.unique(y)) <= 2 else "multiclass"
+        self._fit(X, y, task, sample_weight=sample_weight, groups=groups)
+        if self.pipeline_.classes_ is not None:
+            self.classes_ = self.pipeline_.classes_
+        return self
+
+    def predict(self, X: Any) -> Array:
+        """Return labels (n_rows,)."""
+        return self.pipeline_.predict(self._checked(X))
+
+    def predict_proba(self, X: Any) -> Floats:
+        """Return probabilities (n_rows, n_classes) in the order of ``classes_``."""
+        return self.pipeline_.predict_proba(self._checked(X))
+
+
+class AutoFuseRegressor(RegressorMixin, _Estimator):  # type: ignore[misc]
+    """Regressor that searches for members and fuses them.
+
+    Parameters
+    ----------
+    time_limit : float
+        Seconds that ``fit`` may take.
+    metric : str, scikit-learn scorer, or callable, optional
+        The objective; RMSE by default.
+    settings : Settings, optional
+        Every other option.
+
+    Attributes
+    ----------
+    pipeline_ : Pipeline
+        The fused pipeline.
+    n_features_in_ : int
+        Number of columns seen at fit.
+    feature_names_in_ : array of str
+        Their names, if the table had names.
+    """
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None) -> Self:
+        """Fit on a table X of (n_rows, n_columns) and values y of (n_rows,).
+
+        Raises
+        ------
+        DataError
+            If the table or values cannot be learned from.
+        """
+        validate_data(self, X, y, skip_check_array=True)
+        y = column_or_1d(y, warn=True)
+        self._fit(X, y, "regression", sample_weight=sample_weight, groups=groups)
+        return self
+
+    def predict(self, X: Any) -> Floats:
+        """Return values (n_rows,)."""
+        return self.pipeline_.predict(self._checked(X))

@@ -1,0 +1,201 @@
+"""The only maker of splits and seeds."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from automl_fuse.errors import SettingsError
+
+if TYPE_CHECKING:
+    from automl_fuse.specs import Array, Task
+
+Indices = NDArray[np.intp]
+
+SMALL_TABLE = 5_000
+LARGE_TABLE = 200_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fold:
+    """Positions of the rows that train and of those that validate."""
+
+    train: Indices
+    valid: Indices
+
+
+def seed_of(seed: int, *parts: object) -> int:
+    """Derive an independent 31-bit seed from a seed and the names of what it is for."""
+    text = "\x1f".join([str(seed), *map(str, parts)])
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=4).digest()) & 0x7FFFFFFF
+
+
+def default_n_folds(n_rows: int) -> int:
+    """Return how many folds a table of this size is worth."""
+    if n_rows < SMALL_TABLE:
+        return min(8, n_rows)
+    return 5 if n_rows < LARGE_TABLE else 3
+
+
+def make_folds(
+    y: Array,
+    task: Task,
+    seed: int,
+    *,
+    folds: Any = None,
+    groups: Array | None = None,
+    order: Array | None = None,
+) -> tuple[Fold, ...]:
+    """Split rows for cross-validation.
+
+    Parameters
+    ----------
+    y : array of shape (n_rows,)
+        Class codes or target values; folds are balanced on it where the split is free.
+    task : Task
+        What is predicted.
+    seed : int
+        Seed of the shuffle.
+    folds : int, scikit-learn splitter, iterable of (train, valid) positions, optional
+        How to split; a number chosen by size if absent.
+    groups : array of shape (n_rows,), optional
+        Rows of one group are never on both sides.
+    order : array of numbers or datetimes of shape (n_rows,), optional
+        Validate every fold on rows later in this order than those it was trained on.
+
+    Raises
+    ------
+    SettingsError
+        If the wish cannot be met with these rows.
+    """
+    if folds is not None and not isinstance(folds, (int, np.integer)):
+        return _given(folds, y, groups)
+    n_folds = _checked_count(folds, len(y))
+    if order is not None and groups is not None:
+        raise SettingsError("groups and time_column exclude each other: give a splitter as folds.")
+    if order is not None:
+        return _forward(order, n_folds)
+    if groups is not None:
+        return _grouped(y, task, groups, n_folds, seed)
+    return _from_assignment(_balanced(y, n_folds, seed), n_folds)
+
+
+def cross_fitting(y: Array, n_splits: int, seed: int) -> tuple[tuple[Indices, Indices], ...]:
+    """Split OOF rows into (choose, score) parts, balanced on ``y``, for cross-fitted fusion."""
+    n_splits = max(2, min(n_splits, len(y)))
+    return tuple(
+        (fold.train, fold.valid)
+        for fold in _from_assignment(_balanced(y, n_splits, seed), n_splits)
+    )
+
+
+def _checked_count(folds: int | np.integer[Any] | None, n_rows: int) -> int:
+    n_folds = default_n_folds(n_rows) if folds is None else int(folds)
+    if n_folds < 2 or n_folds > n_rows:
+        raise SettingsError(
+            f"folds={n_folds} cannot split {n_rows} rows: give a number from 2 to {n_rows}."
+        )
+    return n_folds
+
+
+def _balanced(y: Array, n_folds: int, seed: int) -> Indices:
+    """Deal rows to folds in order of ``y``, so that every fold sees its whole range.
+
+    Unlike stratified k-fold this needs no minimum of members a class: a class with one
+    member is in one fold.
+    """
+    rng = np.random.default_rng(seed)
+    shuffled = rng.permutation(len(y))
+    ranked = shuffled[np.argsort(y[shuffled], kind="stable")]
+    assignment = np.empty(len(y), dtype=np.intp)
+    for start in range(0, len(y), n_folds):
+        block = ranked[start : start + n_folds]
+        assignment[block] = rng.permutation(n_folds)[: len(block)]
+    return assignment
+
+
+def _from_assignment(assignment: Indices, n_folds: int) -> tuple[Fold, ...]:
+    return tuple(
+        Fold(train=np.flatnonzero(assignment != k), valid=np.flatnonzero(assignment == k))
+        for k in range(n_folds)
+    )
+
+
+def _forward(order: Array, n_folds: int) -> tuple[Fold, ...]:
+    """Make expanding windows: all blocks before the one that validates a fold train it."""
+    if bool(np.any(np.isnat(order) if order.dtype.kind == "M" else np.isnan(order))):
+        raise SettingsError("time_column has missing values: drop those rows or fill them.")
+    ranked = np.argsort(order, kind="stable")
+    blocks = np.array_split(ranked, n_folds + 1)
+    if len(blocks[0]) == 0 or len(blocks[-1]) == 0:
+        raise SettingsError(f"{len(order)} rows are too few for {n_folds} forward folds.")
+    return tuple(
+        Fold(train=np.sort(np.concatenate(blocks[: k + 1])), valid=np.sort(blocks[k + 1]))
+        for k in range(n_folds)
+    )
+
+
+def _grouped(y: Array, task: Task, groups: Array, n_folds: int, seed: int) -> tuple[Fold, ...]:
+    n_groups = len(np.unique(groups))
+    if n_groups < 2:
+        raise SettingsError("groups holds a single group: at least two are needed to split.")
+    n_folds = min(n_folds, n_groups)
+    from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
+
+    rare = task.is_classification and np.bincount(y).min() < n_folds
+    splitter = (
+        StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
+        if task.is_classification and not rare
+        else GroupKFold(n_folds, shuffle=True, random_state=seed)
+    )
+    return _given(splitter, y, groups)
+
+
+def _given(splitter: Any, y: Array, groups: Array | None) -> tuple[Fold, ...]:
+    """Read folds from a scikit-learn splitter or from pairs of positions."""
+    pairs: Iterable[Sequence[Any]]
+    if hasattr(splitter, "split"):
+        positions = np.arange(len(y)).reshape(-1, 1)
+        try:
+            pairs = list(splitter.split(positions, y, groups))
+        except (ValueError, TypeError) as error:
+            raise SettingsError(
+                f"folds={splitter!r} cannot split this table of {len(y)} rows: {error}"
+            ) from error
+    elif isinstance(splitter, Iterable):
+        pairs = list(splitter)
+    else:
+        raise SettingsError(
+            f"folds={splitter!r} is neither a number, a scikit-learn splitter, nor a list of "
+            "(train, valid) positions."
+        )
+    made = tuple(_checked_fold(number, pair, len(y)) for number, pair in enumerate(pairs))
+    if not made:
+        raise SettingsError("folds gives no fold: at least one (train, valid) pair is needed.")
+    return made
+
+
+def _checked_fold(number: int, pair: Sequence[Any], n_rows: int) -> Fold:
+    try:
+        train, valid = (np.asarray(part) for part in pair)
+    except (TypeError, ValueError) as error:
+        raise SettingsError(f"fold {number} is not a pair of positions: {error}") from error
+    sides = []
+    for side, rows in (("train", train), ("valid", valid)):
+        positions = np.flatnonzero(rows) if rows.dtype == bool else rows
+        if positions.size == 0 or positions.dtype.kind not in "iu":
+            raise SettingsError(f"fold {number} has no rows in its {side} part.")
+        if positions.min() < 0 or positions.max() >= n_rows:
+            raise SettingsError(
+                f"fold {number}: its {side} part names row {positions.max()}, but rows go from "
+                f"0 to {n_rows - 1} (rows without a target are dropped before splitting)."
+            )
+        sides.append(positions.astype(np.intp))
+    if np.intersect1d(sides[0], sides[1]).size:
+        raise SettingsError(f"fold {number} validates on rows that it trains on.")
+    return Fold(train=sides[0], valid=sides[1])

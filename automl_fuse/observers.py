@@ -1,0 +1,122 @@
+"""Tell listeners what happens in a run: the progress line, the log, and those of plugins."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import sys
+from typing import TYPE_CHECKING, Any, TextIO
+
+from automl_fuse.specs import Event
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from automl_fuse.budget import Stopwatch
+    from automl_fuse.specs import Observer
+
+_log = logging.getLogger("automl_fuse")
+
+
+class Observers:
+    """Passes events on; an observer that raises is silenced, and the reason kept.
+
+    Parameters
+    ----------
+    observers : sequence of Observer
+        Who is told.
+    watch : Stopwatch
+        Started with the run.
+
+    Attributes
+    ----------
+    failures : list of str
+        Why observers were silenced.
+    """
+
+    def __init__(self, observers: Sequence[Observer], watch: Stopwatch) -> None:
+        self._observers = list(observers)
+        self._watch = watch
+        self.failures: list[str] = []
+
+    def __call__(self, name: str, details: Mapping[str, Any]) -> None:
+        """Tell everyone of an event."""
+        event = Event(name=name, seconds=round(self._watch.seconds(), 3), details=details)
+        for observer in list(self._observers):
+            try:
+                observer.notify(event)
+            except Exception as error:  # noqa: BLE001 - a plugin may raise anything
+                self._observers.remove(observer)
+                self.failures.append(f"observer {type(observer).__name__} raised {error!r}")
+                _log.warning("%s; it is told nothing more.", self.failures[-1])
+
+
+class JsonLog:
+    """Appends every event to a file, one JSON object a line."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def notify(self, event: Event) -> None:
+        """Write an event."""
+        line = {"event": event.name, "seconds": event.seconds, **event.details}
+        with self._path.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(line, default=str) + "\n")
+
+
+class ProgressLine:
+    """One line on the terminal, rewritten: time, best member, ensemble, what runs now.
+
+    Parameters
+    ----------
+    stream : text stream
+        Where it is written.
+    """
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = stream or sys.stderr
+        self._limit = 0.0
+        self._metric = ""
+        self._sign = 1.0
+        self._best: float | None = None
+        self._ensemble: float | None = None
+        self._members = 0
+        self._current = ""
+
+    def notify(self, event: Event) -> None:
+        """Redraw the line."""
+        details = event.details
+        if event.name == "run_started":
+            self._limit = details["time_limit"]
+            self._metric = details["metric"]
+            self._sign = -1.0 if details["greater_is_better"] else 1.0
+        elif event.name == "trial_started":
+            self._current = details["member"]
+        elif event.name == "trial_finished":
+            self._members += 1
+            loss = details["loss"]
+            self._best = loss if self._best is None else min(self._best, loss)
+            self._ensemble = details["ensemble_loss"]
+        elif event.name == "fused":
+            self._ensemble = details["loss"]
+            self._current = f"fused by {details['fusion']}"
+        self._draw(event.seconds)
+        if event.name == "run_finished":
+            self._stream.write("\n")
+        self._stream.flush()
+
+    def _draw(self, seconds: float) -> None:
+        parts = [f"{seconds:5.1f}/{self._limit:g} s", f"{self._members} members"]
+        if self._best is not None and self._ensemble is not None:
+            parts.append(f"{self._metric}: best {self._sign * self._best:.5g}")
+            parts.append(f"ensemble {self._sign * self._ensemble:.5g}")
+        parts.append(self._current)
+        width = shutil.get_terminal_size().columns - 1
+        self._stream.write("\r" + "  ".join(parts)[:width].ljust(width))
+
+
+def is_terminal() -> bool:
+    """Return whether the progress line would be seen by a person."""
+    return sys.stderr is not None and sys.stderr.isatty()

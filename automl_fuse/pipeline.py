@@ -1,0 +1,329 @@
+"""The fitted thing that predicts: schema, encoders, fold models, fusion, calibration.
+
+Nothing of the search can be reached from here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from automl_fuse.errors import DataError, SettingsError
+from automl_fuse.specs import Array, Columns, Encoder, Floats, Fusion, Kind, Learner, Matrix, Task
+from automl_fuse.table import Table, read_table
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import pandas as pd
+
+    from automl_fuse.calibration import Calibration
+    from automl_fuse.schema import Schema
+    from automl_fuse.specs import Params
+
+CHUNK_ROWS = 50_000
+"""Rows predicted at a time: bounds the memory that encoded features take."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FittedEncoder:
+    """An encoder fitted in one fold, with the kinds of column that it reads."""
+
+    kinds: frozenset[Kind]
+    encoder: Encoder
+
+    def transform(self, columns: Columns) -> Matrix:
+        """Return the features of these rows."""
+        return self.encoder.transform(columns.select(self.kinds))
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoldModel:
+    """A learner fitted on the training rows of one fold, in terms of the whole task.
+
+    Attributes
+    ----------
+    fold : int
+        Position of the fold.
+    encoders : tuple of str
+        Names of the encoders whose features the learner reads, in order.
+    learner : Learner or None
+        The fitted learner; None if the fold's training rows held a single class.
+    classes : tuple of int
+        Class codes that occurred in the training rows; empty in regression.
+    n_outputs : int
+        Columns of what ``predict`` returns: the number of all classes, or 1.
+    center, scale, low, high : float
+        Regression: the learner works on (y - center) / scale; low and high are the smallest
+        and largest training targets, to which predictions are clipped.
+    """
+
+    fold: int
+    encoders: tuple[str, ...]
+    learner: Learner | None
+    classes: tuple[int, ...] = ()
+    n_outputs: int = 1
+    center: float = 0.0
+    scale: float = 1.0
+    low: float = -np.inf
+    high: float = np.inf
+
+    def predict(self, features: Matrix) -> Floats:
+        """Return probabilities of all classes (n_rows, n_outputs), or values (n_rows, 1)."""
+        n_rows = len(features.values)
+        if self.learner is None:
+            constant = np.zeros((n_rows, self.n_outputs))
+            constant[:, list(self.classes)] = 1.0
+            return constant
+        raw = self.learner.predict(features)
+        if not self.classes:
+            return np.clip(raw * self.scale + self.center, self.low, self.high)
+        if len(self.classes) == self.n_outputs:
+            return raw
+        spread = np.zeros((n_rows, self.n_outputs))
+        spread[:, list(self.classes)] = raw
+        return spread
+
+
+@dataclass(frozen=True, kw_only=True)
+class Member:
+    """A learner with its hyperparameters, and its fold models."""
+
+    name: str
+    learner: str
+    params: Params
+    folds: tuple[FoldModel, ...]
+
+
+def merge_features(parts: Sequence[tuple[str, Matrix]], n_rows: int) -> Matrix:
+    """Put the features of several encoders side by side, with unique names."""
+    seen: set[str] = set()
+    renamed = []
+    for encoder, part in parts:
+        names = tuple(name if name not in seen else f"{name} ({encoder})" for name in part.names)
+        seen.update(names)
+        renamed.append(Matrix(values=part.values, names=names, cardinalities=part.cardinalities))
+    return Matrix.concatenate(renamed, n_rows)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pipeline:
+    """A fitted, fused pipeline: what ``fit`` and ``load`` return.
+
+    Attributes
+    ----------
+    schema : Schema
+        What each column holds, and why it was taken for that; print it.
+    task : Task
+        What is predicted.
+    target : str
+        Name of the target.
+    classes_ : array of shape (n_classes,) or None
+        Class labels in the order of ``predict_proba``'s columns; None in regression.
+    members : tuple of Member
+        What is fused.
+    fusion : Fusion
+        The rule that combines them.
+    calibration : Calibration
+        Temperature and decision threshold.
+    encoders : mapping of (int, str) to FittedEncoder
+        Fitted encoders by fold and name, shared by members.
+    report : mapping
+        How the run went, as JSON values: leaderboard, scores, failures, warnings, seconds.
+    """
+
+    schema: Schema
+    task: Task
+    target: str
+    classes_: Array | None
+    members: tuple[Member, ...]
+    fusion: Fusion
+    calibration: Calibration
+    encoders: Mapping[tuple[int, str], FittedEncoder]
+    report: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def n_outputs(self) -> int:
+        """Number of classes, or 1 in regression."""
+        return 1 if self.classes_ is None else len(self.classes_)
+
+    @property
+    def feature_names_in_(self) -> tuple[str, ...]:
+        """Names of the columns that the table had at fit."""
+        return tuple(column.name for column in self.schema.columns)
+
+    def predict(self, data: Any) -> Array:
+        """Predict class labels, or values.
+
+        Parameters
+        ----------
+        data : table
+            Anything ``fit`` takes, with the same columns in any order; others are ignored.
+
+        Returns
+        -------
+        array of shape (n_rows,)
+            Labels of the dtype of the training target, or float64 values.
+
+        Raises
+        ------
+        DataError
+            If columns are missing or hold values of another kind.
+        """
+        fused = self._fused(data)
+        if self.classes_ is None:
+            return fused[:, 0]
+        labels: Array = self.classes_[self.calibration.labels(fused)]
+        return labels
+
+    def predict_proba(self, data: Any) -> Floats:
+        """Predict class probabilities, (n_rows, n_classes), in the order of ``classes_``.
+
+        Raises
+        ------
+        SettingsError
+            In regression.
+        DataError
+            If columns are missing or hold values of another kind.
+        """
+        if self.classes_ is None:
+            raise SettingsError("predict_proba is for classification; this pipeline predicts "
+                                f"the number {self.target!r}: use predict.")  # fmt: skip
+        return self._fused(data)
+
+    def predict_members(self, data: Any) -> Floats:
+        """Predict with each member alone: (n_members, n_rows, n_outputs), not calibrated."""
+        columns = self.schema.convert(read_table(data))
+        return self._member_predictions(columns)
+
+    def leaderboard(self) -> pd.DataFrame:
+        """Return one row a member, best first.
+
+        Columns: member, learner, score (out-of-fold, of the run's metric), std (over folds),
+        fit_s and predict_s (seconds over all folds), bytes, weight in the fusion.
+        """
+        import pandas as pd
+
+        return pd.DataFrame(
+            self.report.get("leaderboard", []),
+            columns=[
+                "member", "learner", "score", "std", "fit_s", "predict_s", "bytes", "weight",
+            ],
+        )  # fmt: skip
+
+    def front(self) -> pd.DataFrame:
+        """Return the pipelines of this run that no other beats on score, seconds and bytes.
+
+        Columns: pipeline, members (how many), score (cross-fitted), std, seconds (to predict
+        one row), bytes.
+        """
+        import pandas as pd
+
+        return pd.DataFrame(
+            self.report.get("front", []),
+            columns=["pipeline", "members", "score", "std", "seconds", "bytes"],
+        )
+
+    def evaluate(self, data: Any, y: Any = None, *, sample_weight: Any = None) -> dict[str, float]:
+        """Score the pipeline on labelled rows.
+
+        Parameters
+        ----------
+        data : table
+            With the target column, unless ``y`` is given.
+        y : array of shape (n_rows,), optional
+            Target.
+        sample_weight : array of shape (n_rows,), optional
+            Weights.
+
+        Returns
+        -------
+        dict of str to float
+            Every metric of the task.
+
+        Raises
+        ------
+        DataError
+            If the target is missing, or holds a class that was not there at fit.
+        """
+        from automl_fuse.metrics import score_all
+        from automl_fuse.table import read_target
+
+        table = read_table(data)
+        truth, known, weight = read_target(
+            table, y, target=self.target, classes=self.classes_, sample_weight=sample_weight
+        )
+        if not known.all():
+            table = table.take(np.flatnonzero(known))
+        fused = self._fused(table)
+        threshold = self.calibration.threshold
+        return score_all(self.task, truth, fused, weight, threshold=threshold)
+
+    def save(self, path: str) -> None:
+        """Write the pipeline into a folder that ``automl_fuse.load`` reads.
+
+        The format is described in ``docs/artefact.md``. It holds Python objects: load such
+        folders only from people you trust.
+
+        Raises
+        ------
+        ArtefactError
+            If the path exists and is not such a folder, or cannot be written.
+        """
+        from automl_fuse.artefact import save
+
+        save(self, path)
+
+    def _fused(self, data: Any) -> Floats:
+        columns = self.schema.convert(data if isinstance(data, Table) else read_table(data))
+        if columns.n_rows == 0:
+            return np.empty((0, self.n_outputs))
+        chunks = [
+            self._fuse_rows(columns.take(np.arange(start, min(start + CHUNK_ROWS, columns.n_rows))))
+            for start in range(0, columns.n_rows, CHUNK_ROWS)
+        ]
+        return chunks[0] if len(chunks) == 1 else np.concatenate(chunks)
+
+    def _fuse_rows(self, columns: Columns) -> Floats:
+        fused = self.fusion.combine(self._member_predictions(columns))
+        if self.classes_ is not None:
+            fused = self.calibration.probabilities(fused)
+        if not np.isfinite(fused).all():
+            row = int(np.flatnonzero(~np.isfinite(fused).all(axis=1))[0])
+            raise DataError(f"Row {row} has no finite prediction: check its values.")
+        return fused
+
+    def _member_predictions(self, columns: Columns) -> Floats:
+        features = _Features(self.encoders, columns)
+        stacked = np.empty((len(self.members), columns.n_rows, self.n_outputs))
+        for position, member in enumerate(self.members):
+            folds = [
+                model.predict(features.of(model.fold, model.encoders)) for model in member.folds
+            ]
+            stacked[position] = np.mean(folds, axis=0)
+        return stacked
+
+
+class _Features:
+    """Encodes rows with each fitted encoder at most once."""
+
+    def __init__(self, encoders: Mapping[tuple[int, str], FittedEncoder], columns: Columns) -> None:
+        self._encoders = encoders
+        self._columns = columns
+        self._parts: dict[tuple[int, str], Matrix] = {}
+        self._merged: dict[tuple[int, tuple[str, ...]], Matrix] = {}
+
+    def of(self, fold: int, names: tuple[str, ...]) -> Matrix:
+        key = (fold, names)
+        if key not in self._merged:
+            parts = [(name, self._part(fold, name)) for name in names]
+            self._merged[key] = merge_features(parts, self._columns.n_rows)
+        return self._merged[key]
+
+    def _part(self, fold: int, name: str) -> Matrix:
+        key = (fold, name)
+        if key not in self._parts:
+            self._parts[key] = self._encoders[key].transform(self._columns)
+        return self._parts[key]

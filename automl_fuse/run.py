@@ -1,0 +1,183 @@
+"""The run directory: its layout, its lock, and how files get into it whole."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import shutil
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock, Timeout
+
+from automl_fuse.errors import RunError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+LOCK = "lock"
+REPORT = "report.json"
+PIPELINE = "pipeline"
+
+
+class RunDirectory:
+    """Paths of one run, and atomic writes into it.
+
+    Parameters
+    ----------
+    root : Path
+        The directory; it exists.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    @property
+    def runner(self) -> Path:
+        """What the workers load: typed columns, folds and target."""
+        return self.root / "runner.joblib"
+
+    @property
+    def study(self) -> Path:
+        """Optuna's journal, with one study for each learner and one for the fusion."""
+        return self.root / "study.journal"
+
+    @property
+    def log(self) -> Path:
+        """What happened, one JSON object a line."""
+        return self.root / "log.jsonl"
+
+    @property
+    def report(self) -> Path:
+        """The report, as JSON."""
+        return self.root / REPORT
+
+    @property
+    def pipeline(self) -> Path:
+        """The saved pipeline."""
+        return self.root / PIPELINE
+
+    def fold_model(self, member: str, fold: int) -> Path:
+        """Return where the fold model of a member is kept."""
+        return self.root / "members" / f"{member}.fold-{fold}.pkl"
+
+    def encoder(self, name: str, fold: int) -> Path:
+        """Return where an encoder that was fitted in a fold is kept."""
+        return self.root / "encoders" / f"{name}.fold-{fold}.pkl"
+
+    def oof(self, member: str) -> Path:
+        """Return where the OOF predictions of a member are kept."""
+        return self.root / "oof" / f"{member}.npy"
+
+    def worker_log(self, number: int) -> Path:
+        """Return where the output of a worker process goes."""
+        return self.root / "workers" / f"{number}.log"
+
+
+def write_bytes(path: Path, content: bytes) -> int:
+    """Write a file whole or not at all, and return its size.
+
+    Raises
+    ------
+    RunError
+        If it cannot be written, naming the file and the reason.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(descriptor, "wb") as stream:
+                stream.write(content)
+            Path(temporary).replace(path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise RunError(f"Cannot write {path}: {error.strerror or error}.") from error
+    return len(content)
+
+
+def write_pickle(path: Path, thing: object) -> int:
+    """Pickle into a file, whole or not at all, and return its size in bytes."""
+    return write_bytes(path, pickle.dumps(thing, protocol=pickle.HIGHEST_PROTOCOL))
+
+
+def read_pickle(path: Path) -> Any:
+    """Read what ``write_pickle`` wrote in this run."""
+    return pickle.loads(path.read_bytes())
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> int:
+    """Write JSON, whole or not at all, and return its size in bytes."""
+    return write_bytes(path, json.dumps(content, indent=1, allow_nan=True).encode())
+
+
+@contextmanager
+def open_run(output: str | None) -> Iterator[RunDirectory]:
+    """Make and lock a run directory; a temporary one, removed at the end, if none is named.
+
+    Raises
+    ------
+    RunError
+        If the directory holds another run, is in use, or cannot be written.
+    """
+    if output is None:
+        root = Path(tempfile.mkdtemp(prefix="automl_fuse-"))
+        try:
+            yield RunDirectory(root)
+        finally:
+            shutil.rmtree(root, ignore_errors=True)
+        return
+    root = Path(output)
+    _make(root)
+    lock = FileLock(str(root / LOCK))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise RunError(
+            f"{root} is in use by another run: wait for it to end, or name another directory."
+        ) from error
+    try:
+        if (root / REPORT).exists():
+            raise RunError(f"{root} holds a finished run: name another directory, or remove it.")
+        _clear_unfinished(root)
+        yield RunDirectory(root)
+    finally:
+        lock.release()
+
+
+def _make(root: Path) -> None:
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        foreign = [p.name for p in root.iterdir() if p.name not in _OURS]
+    except OSError as error:
+        raise RunError(f"Cannot use {root} as run directory: {error.strerror or error}.") from error
+    if foreign:
+        raise RunError(
+            f"{root} holds other files ({', '.join(sorted(foreign)[:3])}): name an empty or new "
+            "directory."
+        )
+    if not os.access(root, os.W_OK):
+        raise RunError(f"Cannot write into {root}: permission denied.")
+
+
+_OURS = frozenset(
+    {
+        "encoders", "events.jsonl", LOCK, "log.jsonl", "members", "oof", PIPELINE, REPORT,
+        "report.html", "runner.joblib", "study.journal", "workers",
+    }
+)  # fmt: skip
+
+
+def _clear_unfinished(root: Path) -> None:
+    """Remove what an interrupted run left behind."""
+    for path in root.iterdir():
+        if path.name == LOCK:
+            continue
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()

@@ -1,0 +1,399 @@
+"""The search for members: keeps every worker busy with the fold that is worth most."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from automl_fuse.budget import Deadline, Stopwatch
+from automl_fuse.folds import seed_of
+from automl_fuse.search.arms import Arm, Choice, choose
+from automl_fuse.search.incumbent import Incumbent
+from automl_fuse.search.studies import Storage, Study
+from automl_fuse.specs import Job, JobResult, Shape
+
+if TYPE_CHECKING:
+    from automl_fuse.specs import Executor, Floats, LearnerSpec, Loss, Params
+    from automl_fuse.trial import TrialData
+
+FIRST_SHARE = 0.5
+"""Share of the search that the first member may take: something must be servable soon."""
+SHARE = 0.25
+"""Share of the remaining search that a later member may take."""
+STRETCH = 2.5
+"""A member is tried if its predicted time is at most so many times what it may take, since
+learners stop at their deadline and keep what they have."""
+MARGIN = 0.95
+"""Share of the time to the end of the search that the last jobs are given."""
+OVERRUN = (1.5, 3.0)
+"""A job is killed after its seconds times the first number plus the second."""
+MIN_GAIN = 1e-5
+"""Relative gain of the ensemble below which a member is stopped after a fold."""
+POLL_SECONDS = 0.25
+
+Notify = Callable[[str, Mapping[str, Any]], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinishedMember:
+    """A member with OOF predictions.
+
+    Attributes
+    ----------
+    name, learner, params
+        Which member it is.
+    folds : tuple of int
+        Folds that were finished: all, unless the search was cut short.
+    oof : array of shape (n_rows, n_outputs)
+        Out-of-fold predictions, NaN in rows that no finished fold validated.
+    fold_losses : array of shape (n_folds,)
+        Objective by fold, lower is better.
+    fit_seconds, predict_seconds : float
+        Sums over folds.
+    row_seconds : float
+        Time to predict one row of a batch with all fold models.
+    bytes : int
+        Size of its fold models.
+    """
+
+    name: str
+    learner: str
+    params: Params
+    folds: tuple[int, ...]
+    oof: Floats
+    fold_losses: Floats
+    fit_seconds: float
+    predict_seconds: float
+    row_seconds: float
+    bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialFailure:
+    """A member that failed, with its hyperparameters and the traceback."""
+
+    member: str
+    learner: str
+    params: Params
+    error: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchOutcome:
+    """What the search found.
+
+    Attributes
+    ----------
+    members : tuple of FinishedMember
+        In the order in which they finished.
+    failures : tuple of TrialFailure
+        Members that failed.
+    stopped : int
+        Members stopped after some folds because they added nothing.
+    busy_seconds : float
+        Sum over workers of the time spent fitting and predicting.
+    interrupted : bool
+        Whether the user ended the search.
+    started : float
+        Seconds into the run at which the first worker was started.
+    """
+
+    members: tuple[FinishedMember, ...]
+    failures: tuple[TrialFailure, ...]
+    stopped: int
+    busy_seconds: float
+    interrupted: bool
+    started: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchLimits:
+    """Bounds of a search: seconds from now, members to try (or None), parallel jobs."""
+
+    seconds: float
+    max_trials: int | None
+    slots: int
+
+
+@dataclass(kw_only=True)
+class _Open:
+    """A member whose folds are being worked on."""
+
+    name: str
+    choice: Choice
+    seconds: float
+    pending: list[int]
+    running: dict[int, tuple[Job, Stopwatch]] = field(default_factory=dict)
+    results: dict[int, JobResult] = field(default_factory=dict)
+    gains: list[float] = field(default_factory=list)
+
+
+class MemberSearch:
+    """Tries members until the time is over.
+
+    Parameters
+    ----------
+    learners : sequence of LearnerSpec
+        What may be tried.
+    data : TrialData
+        Target, folds, task and seed.
+    loss : callable
+        The objective, lower is better.
+    executor : Executor
+        Where folds are fitted.
+    storage : Storage
+        Where the learners' studies are kept.
+    limits : SearchLimits
+        When to stop.
+    notify : callable
+        Is told of every event and its details.
+    """
+
+    def __init__(
+        self,
+        learners: Sequence[LearnerSpec],
+        data: TrialData,
+        loss: Loss,
+        executor: Executor,
+        storage: Storage,
+        limits: SearchLimits,
+        notify: Notify,
+    ) -> None:
+        self._data = data
+        self._executor = executor
+        self._limits = limits
+        self._notify = notify
+        self._deadline = Deadline(limits.seconds)
+        self._arms = [
+            Arm(
+                spec=spec,
+                study=Study(spec.name, storage, seed_of(data.seed, "study", spec.name)),
+                portfolio=list(spec.portfolio),
+            )
+            for spec in learners
+        ]
+        covered = np.unique(np.concatenate([fold.valid for fold in data.folds]))
+        self._incumbent = Incumbent(data.y, data.weight, loss, covered)
+        self._shape = Shape(
+            n_rows=max(len(fold.train) for fold in data.folds),
+            n_features=max(1, len(data.columns.columns)),
+            n_classes=data.n_classes,
+            task=data.task,
+        )
+        self._open: dict[str, _Open] = {}
+        self._finished: list[FinishedMember] = []
+        self._failures: list[TrialFailure] = []
+        self._opened = self._stopped = 0
+        self._busy = 0.0
+        self._exhausted = False
+
+    def run(self) -> SearchOutcome:
+        """Search until the time is over, nothing is left to try, or the user interrupts."""
+        interrupted = False
+        try:
+            while not self._deadline.expired():
+                self._fill()
+                if not self._open:
+                    break
+                for result in self._executor.collect(min(POLL_SECONDS, self._deadline.remaining())):
+                    self._take(result)
+                self._kill_overrun()
+        except KeyboardInterrupt:
+            interrupted = True
+        self._abandon()
+        return SearchOutcome(
+            members=tuple(self._finished),
+            failures=tuple(self._failures),
+            stopped=self._stopped,
+            busy_seconds=self._busy,
+            interrupted=interrupted,
+        )
+
+    def _fill(self) -> None:
+        """Give every idle worker a fold: of an open member first, else of a new one."""
+        while self._executor.idle > 0:
+            member = next((m for m in self._open.values() if m.pending), None) or self._begin()
+            if member is None:
+                return
+            self._submit(member)
+
+    def _begin(self) -> _Open | None:
+        limit = self._limits.max_trials
+        if self._exhausted or (limit is not None and self._opened >= limit):
+            return None
+        share = SHARE if self._finished else FIRST_SHARE
+        n_folds = len(self._data.folds)
+        seconds = share * self._deadline.remaining() / math.ceil(n_folds / self._limits.slots)
+        choice = choose(self._arms, self._shape, STRETCH * seconds)
+        if choice is None:
+            # Asked again only when a result has corrected the predicted costs.
+            self._exhausted = True
+            return None
+        self._opened += 1
+        name = f"{choice.arm.spec.name}-{choice.draw.number}"
+        member = _Open(name=name, choice=choice, seconds=seconds, pending=list(range(n_folds)))
+        self._open[name] = member
+        self._notify("trial_started", {"member": name, "learner": choice.arm.spec.name})
+        return member
+
+    def _submit(self, member: _Open) -> None:
+        waves = math.ceil(len(member.pending) / self._limits.slots)
+        seconds = min(member.seconds, MARGIN * self._deadline.remaining() / waves)
+        fold = member.pending.pop(0)
+        job = Job(
+            member=member.name,
+            learner=member.choice.arm.spec.name,
+            params=member.choice.draw.params,
+            fold=fold,
+            seconds=max(seconds, 0.0),
+        )
+        member.running[fold] = (job, Stopwatch())
+        self._executor.submit(job)
+
+    def _take(self, result: JobResult) -> None:
+        """Account for a finished fold."""
+        member = self._open.get(result.job.member)
+        if member is None or result.job.fold not in member.running:
+            return
+        del member.running[result.job.fold]
+        self._exhausted = False
+        self._busy += result.fit_seconds + result.predict_seconds
+        if result.error or result.predictions is None:
+            self._fail(member, result.error)
+            return
+        member.results[result.job.fold] = result
+        self._measure(member, result)
+        if self._is_useless(member):
+            self._stop(member)
+        elif not member.pending and not member.running:
+            self._finish(member)
+
+    def _measure(self, member: _Open, result: JobResult) -> None:
+        """Compare predicted with measured seconds, and ask what the fold adds."""
+        arm, shape = member.choice.arm, self._shape
+        predicted = arm.spec.cost(shape, result.job.params).seconds
+        arm.ratios.append((result.fit_seconds + result.predict_seconds) / max(predicted, 1e-6))
+        if result.predictions is not None:
+            rows = self._data.folds[result.job.fold].valid
+            member.gains.append(self._incumbent.gain(result.predictions, rows))
+
+    def _is_useless(self, member: _Open) -> bool:
+        """Return whether no finished fold shows a gain, though there is an ensemble."""
+        if not member.pending or self._incumbent.is_empty:
+            return False
+        return max(member.gains) < MIN_GAIN * max(abs(self._incumbent.loss), 1e-12)
+
+    def _stop(self, member: _Open) -> None:
+        self._stopped += 1
+        self._close(member)
+        losses = self._fold_losses(member)
+        member.choice.draw.stop(float(np.mean(losses)))
+        member.choice.arm.record(0.0, self._incumbent.loss, _fold_seconds(member))
+        self._notify("trial_stopped", {"member": member.name, "folds": len(losses)})
+
+    def _finish(self, member: _Open) -> None:
+        self._close(member)
+        finished = self._collected(member)
+        self._finished.append(finished)
+        gain = self._incumbent.absorb(finished.oof)
+        member.choice.arm.record(gain, self._incumbent.loss, _fold_seconds(member))
+        rows = self._incumbent.rows
+        loss = self._incumbent.loss_of(finished.oof[rows], rows)
+        member.choice.draw.finish(loss)
+        self._notify(
+            "trial_finished",
+            {
+                "member": member.name,
+                "learner": finished.learner,
+                "loss": loss,
+                "ensemble_loss": self._incumbent.loss,
+                "fit_seconds": finished.fit_seconds,
+                "predict_seconds": finished.predict_seconds,
+                "bytes": finished.bytes,
+                "params": dict(finished.params),
+            },
+        )
+
+    def _fail(self, member: _Open, error: str) -> None:
+        self._close(member)
+        member.choice.arm.failures += 1
+        member.choice.draw.fail(error)
+        failure = TrialFailure(
+            member=member.name,
+            learner=member.choice.arm.spec.name,
+            params=member.choice.draw.params,
+            error=error,
+        )
+        self._failures.append(failure)
+        last_line = error.strip().rsplit("\n", 1)[-1]
+        self._notify("trial_failed", {"member": member.name, "error": last_line})
+
+    def _close(self, member: _Open) -> None:
+        for job, _ in member.running.values():
+            self._executor.cancel(job)
+        member.running.clear()
+        self._open.pop(member.name)
+
+    def _kill_overrun(self) -> None:
+        factor, extra = OVERRUN
+        for member in list(self._open.values()):
+            for job, watch in list(member.running.values()):
+                if watch.seconds() > factor * job.seconds + extra:
+                    self._fail(
+                        member,
+                        f"fold {job.fold} was killed: it was given {job.seconds:.1f} s and had "
+                        f"not stopped after {watch.seconds():.1f} s.",
+                    )
+                    break
+
+    def _abandon(self) -> None:
+        """End what is still open; without any finished member, keep the furthest one's folds."""
+        unfinished = sorted(self._open.values(), key=lambda m: len(m.results), reverse=True)
+        for member in unfinished:
+            self._close(member)
+            if member.results and not self._finished:
+                self._finished.append(self._collected(member))
+            member.choice.draw.stop(float("nan"))
+
+    def _collected(self, member: _Open) -> FinishedMember:
+        """Average the folds' predictions of each row: a splitter may validate a row twice."""
+        results = [member.results[fold] for fold in sorted(member.results)]
+        total = np.zeros((len(self._data.y), self._data.n_classes))
+        count = np.zeros(len(self._data.y))
+        for result in results:
+            rows = self._data.folds[result.job.fold].valid
+            if result.predictions is not None:
+                total[rows] += result.predictions
+                count[rows] += 1
+        oof = np.full_like(total, np.nan)
+        oof[count > 0] = total[count > 0] / count[count > 0, None]
+        return FinishedMember(
+            name=member.name,
+            learner=member.choice.arm.spec.name,
+            params=member.choice.draw.params,
+            folds=tuple(sorted(member.results)),
+            oof=oof,
+            fold_losses=np.array(self._fold_losses(member)),
+            fit_seconds=sum(result.fit_seconds for result in results),
+            predict_seconds=sum(result.predict_seconds for result in results),
+            row_seconds=sum(
+                result.predict_seconds / len(self._data.folds[result.job.fold].valid)
+                for result in results
+            ),
+            bytes=sum(result.bytes for result in results),
+        )
+
+    def _fold_losses(self, member: _Open) -> list[float]:
+        return [
+            self._incumbent.loss_of(result.predictions, self._data.folds[fold].valid)
+            for fold, result in sorted(member.results.items())
+            if result.predictions is not None
+        ]
+
+
+def _fold_seconds(member: _Open) -> list[float]:
+    return [result.fit_seconds + result.predict_seconds for result in member.results.values()]

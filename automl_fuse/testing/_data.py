@@ -1,0 +1,149 @@
+"""Small synthetic tables, made the same way every time."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from automl_fuse.specs import (
+    MISSING_CODE,
+    Array,
+    Column,
+    Columns,
+    Floats,
+    Kind,
+    Matrix,
+    Rows,
+    Task,
+)
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+KEEP_MISSING = frozenset({"numbers", "codes", "ordinals", "calendar"})
+"""Encoders that leave missing values, as NaN, to the learner."""
+GIVE_CODES = frozenset({"codes"})
+"""Encoders that give category codes, not numbers."""
+CARDINALITY = 4
+MAKEABLE = frozenset({Kind.NUMERIC, Kind.BOOLEAN, Kind.CATEGORY, Kind.DATETIME, Kind.TEXT})
+"""Kinds of column that ``sample_columns`` can make."""
+_WORDS = ("amber", "birch", "cedar", "delta", "ember", "fjord", "grove", "heron")
+
+
+def n_classes_of(task: Task) -> int:
+    """Return the number of classes in the samples of a task."""
+    return {Task.BINARY: 2, Task.MULTICLASS: 3, Task.REGRESSION: 1}[task]
+
+
+def sample_target(signal: Floats, task: Task, seed: int) -> Array:
+    """Return class codes of about equal frequency, or values of mean 0 and deviation 1."""
+    noisy = signal + 0.4 * np.random.default_rng(seed).normal(size=len(signal))
+    if not task.is_classification:
+        values: Floats = (noisy - noisy.mean()) / noisy.std()
+        return values
+    ranks = np.argsort(np.argsort(noisy, kind="stable"), kind="stable")
+    codes: NDArray[np.int64] = (ranks * n_classes_of(task) // len(noisy)).astype(np.int64)
+    return codes
+
+
+def sample_rows(task: Task, encoders: tuple[str, ...], *, n_rows: int, seed: int) -> Rows:
+    """Make rows as these encoders would: four numbers, two of them with signal, and a category.
+
+    The category is there if one of the encoders gives codes. No value is missing.
+    """
+    random = np.random.default_rng(seed)
+    numbers = random.normal(size=(n_rows, 4))
+    signal = numbers[:, 0] + 0.5 * numbers[:, 1]
+    X = Matrix.numbers(numbers, [f"x{i}" for i in range(4)])
+    if GIVE_CODES.intersection(encoders):
+        codes = random.integers(CARDINALITY, size=n_rows).astype(np.float64)
+        signal = signal + 0.3 * codes
+        category = Matrix(values=codes[:, None], names=("c",), cardinalities=(CARDINALITY,))
+        X = Matrix.concatenate([X, category], n_rows)
+    return Rows(X=X, y=sample_target(signal, task, seed + 1))
+
+
+def with_missing(X: Matrix) -> Matrix:
+    """Replace every third value of each feature, and all of row 0, by NaN."""
+    values = X.values.copy()
+    for feature in range(values.shape[1]):
+        values[feature % 3 :: 3, feature] = np.nan
+    values[0] = np.nan
+    return replace(X, values=values)
+
+
+def take(rows: Rows, chosen: NDArray[np.intp]) -> Rows:
+    """Return some of the rows."""
+    weight = None if rows.weight is None else rows.weight[chosen]
+    return Rows(X=take_matrix(rows.X, chosen), y=rows.y[chosen], weight=weight)
+
+
+def take_matrix(X: Matrix, chosen: NDArray[np.intp]) -> Matrix:
+    """Return some rows of a matrix."""
+    return replace(X, values=np.ascontiguousarray(X.values[chosen]))
+
+
+def first_feature(rows: Rows) -> Rows:
+    """Return the rows with their first feature only."""
+    X = Matrix.numbers(np.ascontiguousarray(rows.X.values[:, :1]), rows.X.names[:1])
+    return replace(rows, X=X)
+
+
+# --------------------------------------------------------------------------- typed columns
+
+
+def sample_columns(kinds: frozenset[Kind], *, n_rows: int, seed: int) -> Columns:
+    """Make two columns of each kind, about a tenth of their values missing."""
+    columns: list[Column] = []
+    values: dict[str, Array] = {}
+    for kind in sorted(kinds & MAKEABLE):
+        for position in range(2):
+            random = np.random.default_rng([seed, position, sorted(Kind).index(kind)])
+            name = f"{kind}_{position}"
+            categories = tuple("abcdef") if kind is Kind.CATEGORY else ()
+            columns.append(Column(name=name, kind=kind, reason="sample", categories=categories))
+            values[name] = _sample_values(kind, random, n_rows)
+    return Columns(columns=tuple(columns), values=values, n_rows=n_rows)
+
+
+def _sample_values(kind: Kind, random: np.random.Generator, n_rows: int) -> Array:
+    missing = random.random(n_rows) < 0.1
+    if kind is Kind.CATEGORY:
+        codes = random.integers(6, size=n_rows).astype(np.int32)
+        return np.where(missing, np.int32(MISSING_CODE), codes)
+    if kind is Kind.DATETIME:
+        start = np.datetime64("2020-01-01", "us")
+        moments = start + random.integers(0, 10**14, size=n_rows).astype("timedelta64[us]")
+        return np.where(missing, np.datetime64("NaT", "us"), moments)
+    if kind is Kind.TEXT:
+        sentences = [" ".join(random.choice(_WORDS, size=4)) for _ in range(n_rows)]
+        return np.array([None if m else s for m, s in zip(missing, sentences, strict=True)], object)
+    numbers = random.normal(size=n_rows)
+    values = (numbers > 0).astype(np.float64) if kind is Kind.BOOLEAN else numbers
+    return np.where(missing, np.nan, values)
+
+
+def all_missing(columns: Columns) -> Columns:
+    """Return the columns with every value missing."""
+    empty: dict[Kind, object] = {
+        Kind.CATEGORY: MISSING_CODE,
+        Kind.DATETIME: np.datetime64("NaT", "us"),
+        Kind.TEXT: None,
+    }
+    values = {
+        c.name: np.full_like(columns.values[c.name], empty.get(c.kind, np.nan))
+        for c in columns.columns
+    }
+    return replace(columns, values=values)
+
+
+def random_identifiers(*, n_rows: int, per_value: int, seed: int) -> Columns:
+    """Make one category column whose values say nothing, each shared by ``per_value`` rows."""
+    n_values = n_rows // per_value
+    codes = np.repeat(np.arange(n_values, dtype=np.int32), per_value)
+    codes = np.random.default_rng(seed).permutation(codes)
+    categories = tuple(f"v{i}" for i in range(n_values))
+    column = Column(name="who", kind=Kind.CATEGORY, reason="sample", categories=categories)
+    return Columns(columns=(column,), values={"who": codes}, n_rows=len(codes))

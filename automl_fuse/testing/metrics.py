@@ -1,0 +1,119 @@
+"""The conformance suite of metrics."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from automl_fuse.testing._base import Check, checks_of, frozen_copies, require, run_all, sound_spec
+from automl_fuse.testing._data import n_classes_of, sample_target
+
+if TYPE_CHECKING:
+    from automl_fuse.specs import Array, Floats, MetricSpec, Task
+
+_N_ROWS = 60
+
+
+class MetricCase:
+    """A metric on one task, with a perfect, a fair and a bad prediction of what it needs."""
+
+    def __init__(self, spec: MetricSpec, task: Task) -> None:
+        self.spec = spec
+        self.task = task
+        # Positive values: a percentage error is defined for no others.
+        signal = np.random.default_rng(1).normal(size=_N_ROWS)
+        target = sample_target(signal, task, seed=2)
+        self.y: Array = target if task.is_classification else target + 5.0
+        self.perfect = self._prediction(0)
+        self.fair = self._prediction(_N_ROWS // 5)
+        self.bad = self._prediction(_N_ROWS)
+
+    def _prediction(self, n_wrong: int) -> Array:
+        """Predict wrongly the first rows of a random order."""
+        wrong = np.random.default_rng(3).permutation(_N_ROWS)[:n_wrong]
+        said = self.y.copy()
+        if not self.task.is_classification:
+            said[wrong] = self.y[np.roll(wrong, 1)]
+            return said
+        n_classes = n_classes_of(self.task)
+        said[wrong] = (said[wrong] + 1) % n_classes
+        if self.spec.needs == "label":
+            return said
+        sure: Floats = np.full((_N_ROWS, n_classes), 0.1 / (n_classes - 1))
+        sure[np.arange(_N_ROWS), said] = 0.9
+        return sure
+
+    def score(self, prediction: Array, weight: Floats | None = None) -> float:
+        """Score, and require a finite number."""
+        value = self.spec.score(self.y, prediction, weight)
+        number = isinstance(value, float | np.floating)
+        require(number and math.isfinite(value), f"score is {value!r}, not a finite number")
+        return float(value)
+
+    def is_better(self, left: float, right: float) -> bool:
+        """Return whether the first score is strictly better."""
+        return left > right if self.spec.greater_is_better else left < right
+
+
+def prefers_better_predictions(case: MetricCase) -> None:
+    """Require that perfect scores better than fair, and fair better than bad."""
+    perfect, fair, bad = (case.score(p) for p in (case.perfect, case.fair, case.bad))
+    ordered = case.is_better(perfect, fair) and case.is_better(fair, bad)
+    require(ordered, f"perfect {perfect:.4f}, fair {fair:.4f}, bad {bad:.4f}")
+
+
+def ignores_the_order_of_rows(case: MetricCase) -> None:
+    """Require that the score does not depend on the order of the rows."""
+    forward = case.score(case.fair)
+    backward = float(case.spec.score(case.y[::-1], case.fair[::-1], None))
+    require(math.isclose(forward, backward, rel_tol=1e-9), f"{forward} and {backward}")
+
+
+def takes_equal_weights_as_none(case: MetricCase) -> None:
+    """Require that equal weights give the score of no weights."""
+    plain = case.score(case.fair)
+    weighted = case.score(case.fair, np.full(_N_ROWS, 1.0))
+    require(math.isclose(plain, weighted, rel_tol=1e-9), f"{plain}, with weights {weighted}")
+
+
+def uses_weights(case: MetricCase) -> None:
+    """Require that wrong rows of small weight cost less."""
+    wrong = np.random.default_rng(3).permutation(_N_ROWS)[: _N_ROWS // 5]
+    weight = np.ones(_N_ROWS)
+    weight[wrong] = 0.05
+    plain, weighted = case.score(case.fair), case.score(case.fair, weight / weight.mean())
+    require(case.is_better(weighted, plain), f"{plain:.4f}, with weights {weighted:.4f}")
+
+
+def leaves_its_input_alone(case: MetricCase) -> None:
+    """Require that scoring does not change the arrays it is given."""
+    weight = np.ones(_N_ROWS)
+    pairs = list(frozen_copies([case.y, case.fair, weight]))
+    case.score(case.fair, weight)
+    for array, copy in pairs:
+        require(np.array_equal(array, copy), "an array was changed in place")
+
+
+_RULES = (
+    prefers_better_predictions,
+    ignores_the_order_of_rows,
+    takes_equal_weights_as_none,
+    uses_weights,
+    leaves_its_input_alone,
+)
+
+
+def metric_checks(spec: MetricSpec) -> list[Check]:
+    """Return the checks of a metric: every rule on each of its tasks."""
+    checks = [sound_spec(spec, "metric")]
+    for task in sorted(spec.tasks):
+        case = MetricCase(spec, task)
+        checks += checks_of(_RULES, case, kind="metric", spec=spec.name, label=str(task))
+    return checks
+
+
+def check_metric(spec: MetricSpec) -> None:
+    """Apply every check of a metric; raise ``AssertionError`` listing all that are broken."""
+    run_all(metric_checks(spec))

@@ -1,0 +1,163 @@
+"""Categories as codes, ranks, one-hot columns and counts.
+
+Every encoder here skips columns that do not vary in the training rows.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from automl_fuse.specs import Array, Column, Columns, Matrix
+from automl_fuse_encoders.base import Unsupervised, unique_names
+from automl_fuse_encoders.lookup import FIRST_SLOT, MISSING_SLOT, Lookup, varying
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["Codes", "Counts", "OneHot", "Ordinals"]
+
+MAX_CODES = 255
+"""Categories with a code of their own: what tree learners can bin natively, less "other"."""
+MAX_ONEHOT = 64
+"""Categories of one column with a one-hot feature of their own."""
+ROWS_PER_REQUIRED_COUNT = 5_000
+"""A one-hot category must be in two rows, or in one row out of this many if that is more."""
+
+
+class Codes(Unsupervised):
+    """Encoder ``codes``: category codes for trees that split on categories themselves.
+
+    Only categories seen in the training rows have a code; missing and others are NaN. Of more
+    than 255 the most frequent keep their own code, and the rest share the last one.
+    """
+
+    def fit(self, columns: Columns) -> None:
+        """Give a code to each category that occurs."""
+        tables, sizes = {}, []
+        for column, counts in varying(columns):
+            tables[column.name] = _code_table(counts)
+            sizes.append(int(np.nanmax(tables[column.name])) + 1)
+        self.lookup = Lookup.of(tables, np.empty(0, dtype=np.float32))
+        self.cardinalities = tuple(sizes)
+
+    def transform(self, columns: Columns) -> Matrix:
+        """Return one categorical feature a column, named like it."""
+        return Matrix(
+            values=self.lookup(columns).astype(np.float64),
+            names=self.lookup.names,
+            cardinalities=self.cardinalities,
+        )
+
+
+class Ordinals(Unsupervised):
+    """Encoder ``ordinals``: the rank of a category by frequency, for trees that need numbers.
+
+    The most frequent category is 0; missing and unseen are NaN.
+    """
+
+    def fit(self, columns: Columns) -> None:
+        """Rank the categories that occur."""
+        tables = {column.name: _rank_table(counts) for column, counts in varying(columns)}
+        self.lookup = Lookup.of(tables, np.empty(0, dtype=np.float32))
+        self.names = unique_names(f"{name} (rank)" for name in self.lookup.names)
+
+    def transform(self, columns: Columns) -> Matrix:
+        """Return one number a column."""
+        return Matrix.numbers(self.lookup(columns).astype(np.float64), self.names)
+
+
+class Counts(Unsupervised):
+    """Encoder ``counts``: log(1 + rows that hold the category in training), 0 if unseen.
+
+    Missing is counted like a category.
+    """
+
+    def fit(self, columns: Columns) -> None:
+        """Count the categories."""
+        tables: dict[str, Array] = {
+            column.name: np.log1p(counts) for column, counts in varying(columns)
+        }
+        self.lookup = Lookup.of(tables, np.empty(0))
+        self.names = unique_names(f"{name} (count)" for name in self.lookup.names)
+
+    def transform(self, columns: Columns) -> Matrix:
+        """Return one number a column."""
+        return Matrix.numbers(self.lookup(columns), self.names)
+
+
+class OneHot(Unsupervised):
+    """Encoder ``onehot``: a 0/1 feature for each category that is frequent enough.
+
+    The rarer ones share ``name=(infrequent)``, which also takes unseen ones; where it does not
+    exist, unseen is all zeros. Missing has a feature if it occurred in training. A column with
+    only two levels has one feature, that of the second.
+    """
+
+    def fit(self, columns: Columns) -> None:
+        """Choose the levels that have a feature."""
+        tables: dict[str, Array] = {}
+        labels: list[str] = []
+        for column, counts in varying(columns):
+            levels, table = _levels(column, counts, columns.n_rows)
+            if len(levels) == 2:
+                levels, table = levels[1:], table - 1
+            table[table >= 0] += len(labels)
+            tables[column.name] = table
+            labels += [f"{column.name}={level}" for level in levels]
+        self.lookup = Lookup.of(tables, np.empty(0, dtype=np.int32))
+        self.names = unique_names(labels)
+
+    def transform(self, columns: Columns) -> Matrix:
+        """Return zeros and ones."""
+        values = np.zeros((columns.n_rows, len(self.names)))
+        positions = self.lookup(columns)
+        known = positions >= 0
+        rows, _ = np.nonzero(known)
+        values[rows, positions[known]] = 1.0
+        return Matrix.numbers(values, self.names)
+
+
+def _by_frequency(counts: NDArray[np.int64]) -> NDArray[np.intp]:
+    """Return the slots of the categories that occur, most frequent first, ties in order."""
+    categories = counts[FIRST_SLOT:]
+    order = np.argsort(-categories, kind="stable")
+    return order[: np.count_nonzero(categories)] + FIRST_SLOT
+
+
+def _code_table(counts: NDArray[np.int64]) -> Array:
+    table = np.full(len(counts), np.nan, dtype=np.float32)
+    slots = _by_frequency(counts)
+    kept = np.sort(slots[:MAX_CODES])
+    table[kept] = np.arange(len(kept))
+    table[slots[MAX_CODES:]] = len(kept)
+    return table
+
+
+def _rank_table(counts: NDArray[np.int64]) -> Array:
+    table = np.full(len(counts), np.nan, dtype=np.float32)
+    slots = _by_frequency(counts)
+    table[slots] = np.arange(len(slots))
+    return table
+
+
+def _levels(
+    column: Column, counts: NDArray[np.int64], n_rows: int
+) -> tuple[list[str], NDArray[np.int32]]:
+    """Return the labels of the levels of a column, and each slot's level, -1 for none."""
+    required = max(2, n_rows // ROWS_PER_REQUIRED_COUNT)
+    slots = _by_frequency(counts)
+    frequent = slots[:MAX_ONEHOT]
+    frequent = np.sort(frequent[counts[frequent] >= required])
+    labels = [column.categories[slot - FIRST_SLOT] for slot in frequent]
+    table = np.full(len(counts), -1, dtype=np.int32)
+    if len(slots) > len(frequent):
+        table[:] = len(labels)
+        labels.append("(infrequent)")
+    table[frequent] = np.arange(len(frequent))
+    table[MISSING_SLOT] = -1
+    if counts[MISSING_SLOT]:
+        table[MISSING_SLOT] = len(labels)
+        labels.append("(missing)")
+    return labels, table

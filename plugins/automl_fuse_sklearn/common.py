@@ -1,0 +1,266 @@
+"""What all learners here share: the face towards the engine, scaling, links and limits."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+
+from automl_fuse.errors import PluginError
+from automl_fuse.specs import Array, FitContext, Floats, Matrix, Params, Rows, Shape
+from automl_fuse_sklearn.predictor import Predictor
+
+FitModel: TypeAlias = Callable[[Params, FitContext, Rows, Rows | None], Predictor]
+"""Fits a model: ``fit_model(params, context, train, valid)``."""
+
+UNSUPERVISED = ("pca", "clusters", "isolation")
+"""Encoders added where the parameter ``features`` is ``"unsupervised"``."""
+
+FEATURES = ("plain", "unsupervised")
+"""Values of the parameter ``features``."""
+
+
+class ModelLearner:
+    """A learner that is nothing but a function which fits a model.
+
+    Only the fitted model is pickled, without the function and what it was told.
+
+    Parameters
+    ----------
+    fit_model : callable
+        Fits a model on at least one feature and, in classification, at least two classes.
+    params : mapping
+        Hyperparameters, handed to ``fit_model``.
+    context : FitContext
+        Handed to ``fit_model``.
+    """
+
+    def __init__(self, fit_model: FitModel, params: Params, context: FitContext) -> None:
+        self._fit_model: FitModel | None = fit_model
+        self._params = params
+        self._context: FitContext | None = context
+        self._n_outputs = context.n_classes
+        self._is_classification = context.task.is_classification
+        self._model: Predictor | None = None
+
+    def fit(self, train: Rows, valid: Rows | None) -> None:
+        """Fit on ``train``; ``valid`` only decides when to stop, where the method iterates.
+
+        Raises
+        ------
+        PluginError
+            If this learner was already fitted and unpickled: it cannot be fitted again.
+        """
+        if self._fit_model is None or self._context is None:
+            raise PluginError("an unpickled learner only predicts: build a new one to fit again")
+        one_class = self._is_classification and self._n_outputs == 1
+        if train.X.values.shape[1] == 0 or one_class:
+            self._model = Constant(mean_target(train, self._context))
+        else:
+            self._model = self._fit_model(self._params, self._context, train, valid)
+
+    @property
+    def model(self) -> Predictor:
+        """The fitted model.
+
+        Raises
+        ------
+        PluginError
+            Before ``fit``.
+        """
+        if self._model is None:
+            raise PluginError("this learner is not fitted: call fit first")
+        return self._model
+
+    def predict(self, X: Matrix) -> Floats:
+        """Return probabilities (n_rows, n_classes), or values (n_rows, 1) in regression.
+
+        Raises
+        ------
+        PluginError
+            Before ``fit``, or if the model gives numbers that are not finite.
+        """
+        if X.values.shape[0] == 0:
+            return np.empty((0, self._n_outputs))
+        predictions = self.model.predict(X.values)
+        if not np.isfinite(predictions).all():
+            raise PluginError(
+                f"{type(self.model).__name__} predicted numbers that are not finite: "
+                "look for extreme values in the features"
+            )
+        if self._is_classification:
+            predictions = np.clip(predictions, 0.0, 1.0)
+            predictions /= predictions.sum(axis=1, keepdims=True)
+        return predictions
+
+    def __getstate__(self) -> dict[str, object]:
+        return self.__dict__ | {"_fit_model": None, "_context": None}
+
+
+@dataclass(frozen=True)
+class Constant:
+    """Predicts the mean of the target: what is left to do without features.
+
+    Attributes
+    ----------
+    mean : array of shape (n_outputs,)
+        Class frequencies, or the mean value.
+    """
+
+    mean: Floats
+
+    def predict(self, values: Floats) -> Floats:
+        """Return the mean for each row."""
+        return np.tile(self.mean, (len(values), 1))
+
+
+# --------------------------------------------------------------------------- targets
+
+
+def weights_of(rows: Rows) -> Floats:
+    """Return the sample weights, ones where there are none, of shape (n_rows,)."""
+    return np.ones(len(rows.y)) if rows.weight is None else rows.weight
+
+
+def indicators(codes: Array, n_classes: int) -> Floats:
+    """Return the one-hot form of class codes, (n_rows, n_classes)."""
+    return np.equal(codes[:, None], np.arange(n_classes)).astype(np.float64)
+
+
+def targets(rows: Rows, context: FitContext) -> Floats:
+    """Return the target as (n_rows, n_outputs): one-hot classes, or values."""
+    if context.task.is_classification:
+        return indicators(rows.y, context.n_classes)
+    return np.asarray(rows.y, dtype=np.float64)[:, None]
+
+
+def mean_target(rows: Rows, context: FitContext) -> Floats:
+    """Return the weighted mean of the target, (n_outputs,)."""
+    mean: Floats = np.average(targets(rows, context), axis=0, weights=weights_of(rows))
+    return mean
+
+
+# --------------------------------------------------------------------------- features
+
+
+@dataclass(frozen=True)
+class Scaler:
+    """Centres features and shrinks those that spread more than a scaled one would.
+
+    The encoders scale their features, but not all alike (distances, projections). Features of
+    a standard deviation below 1 are left as they are: rare indicators must not be blown up.
+
+    Attributes
+    ----------
+    mean, scale : array of shape (n_features,)
+        Subtracted, then divided by. A missing value becomes the mean.
+    """
+
+    mean: Floats
+    scale: Floats
+
+    @staticmethod
+    def fitted(rows: Rows) -> Scaler:
+        """Measure the features of the training rows."""
+        values, weight = rows.X.values, weights_of(rows)
+        known = ~np.isnan(values)
+        total = np.maximum(weight @ known, 1e-12)
+        mean = (weight @ np.where(known, values, 0.0)) / total
+        spread = np.where(known, values - mean, 0.0)
+        deviation = np.sqrt((weight @ spread**2) / total)
+        return Scaler(mean=mean, scale=np.maximum(deviation, 1.0))
+
+    def transform(self, values: Floats) -> Floats:
+        """Return scaled features of the same shape, without missing values."""
+        scaled = (values - self.mean) / self.scale
+        missing = np.isnan(scaled)
+        if missing.any():
+            scaled[missing] = 0.0
+        return scaled
+
+    def rows(self, rows: Rows) -> Rows:
+        """Return rows with their features scaled."""
+        matrix = Matrix.numbers(self.transform(rows.X.values), rows.X.names)
+        return Rows(X=matrix, y=rows.y, weight=rows.weight)
+
+
+def with_unsupervised(base: tuple[str, ...], params: Params) -> tuple[str, ...]:
+    """Return encoders: ``base``, and the unsupervised ones where ``params`` ask for them."""
+    return base + UNSUPERVISED if params["features"] == "unsupervised" else base
+
+
+# --------------------------------------------------------------------------- links
+
+
+def softmax(scores: Floats) -> Floats:
+    """Return the softmax of each row of (n_rows, n_classes) scores."""
+    powers = np.exp(scores - scores.max(axis=1, keepdims=True))
+    result: Floats = powers / powers.sum(axis=1, keepdims=True)
+    return result
+
+
+def probabilities(scores: Floats) -> Floats:
+    """Return probabilities from scores: one column is the log-odds of the second class."""
+    if scores.shape[1] == 1:
+        scores = np.hstack([np.zeros_like(scores), scores])
+    return softmax(scores)
+
+
+def log_loss(y: Array, predicted: Floats, weight: Floats) -> float:
+    """Return the weighted mean negative log-likelihood of class codes."""
+    chosen = np.maximum(predicted[np.arange(len(y)), y], 1e-12)
+    return float(-np.average(np.log(chosen), weights=weight))
+
+
+def squared_error(y: Array, predicted: Floats, weight: Floats) -> float:
+    """Return the weighted mean squared error of (n_rows, 1) predictions."""
+    return float(np.average((predicted[:, 0] - y) ** 2, weights=weight))
+
+
+def loss_of(rows: Rows, predicted: Floats, context: FitContext) -> float:
+    """Return the loss that early stopping watches: log-loss, or squared error."""
+    measure = log_loss if context.task.is_classification else squared_error
+    return measure(rows.y, predicted, weights_of(rows))
+
+
+# --------------------------------------------------------------------------- limits
+
+
+@contextmanager
+def limited(n_threads: int) -> Iterator[None]:
+    """Hold BLAS and OpenMP to ``n_threads``; enter it after importing the library."""
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(limits=n_threads):
+        yield
+
+
+@contextmanager
+def unfinished_allowed() -> Iterator[None]:
+    """Silence the warning that a solver used up its iterations.
+
+    Iterations are limited on purpose, by the deadline and by what is worth its time: a model
+    that is nearly converged is as good here, and the warning would tell the user nothing.
+    """
+    from scipy.linalg import LinAlgWarning
+    from sklearn.exceptions import ConvergenceWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        warnings.simplefilter("ignore", LinAlgWarning)
+        yield
+
+
+def affordable(context: FitContext, seconds_each: float, low: int, high: int) -> int:
+    """Return how many iterations fit into half of the time that is left, within bounds."""
+    count = 0.5 * max(context.deadline.remaining(), 0.0) / seconds_each
+    return int(min(max(count, low), high))
+
+
+def outputs(shape: Shape) -> int:
+    """Return the number of columns that a linear model of this shape needs."""
+    return shape.n_classes if shape.n_classes > 2 else 1

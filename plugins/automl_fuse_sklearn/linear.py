@@ -1,0 +1,140 @@
+"""Logistic regression and ridge: the straight lines."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from automl_fuse.specs import (
+    ALL_TASKS,
+    Configuration,
+    Cost,
+    FitContext,
+    Floats,
+    LearnerSpec,
+    Params,
+    Rows,
+    Shape,
+    Suggest,
+)
+from automl_fuse_sklearn.common import (
+    FEATURES,
+    ModelLearner,
+    Scaler,
+    limited,
+    outputs,
+    probabilities,
+    unfinished_allowed,
+    with_unsupervised,
+)
+
+ENCODERS = ("scaled_numbers", "onehot", "cyclic_calendar", "words", "ngrams")
+_NEWTON_COEFFICIENTS = 300
+"""Coefficients up to which Newton's method is faster than L-BFGS."""
+_CHUNK = 50
+"""L-BFGS iterations between two looks at the deadline."""
+_CHUNKS = 6
+
+
+@dataclass(frozen=True)
+class LinearModel:
+    """A straight line in each output.
+
+    Attributes
+    ----------
+    scaler : Scaler
+        Applied to the features first.
+    coefficients : array of shape (n_features, n_columns)
+        For two classes, one column: the log-odds of the second.
+    intercept : array of shape (n_columns,)
+        Added.
+    is_classification : bool
+        Whether the columns are scores of classes.
+    """
+
+    scaler: Scaler
+    coefficients: Floats
+    intercept: Floats
+    is_classification: bool
+
+    def predict(self, values: Floats) -> Floats:
+        """Return probabilities (n_rows, n_classes), or values (n_rows, 1)."""
+        result: Floats = self.scaler.transform(values) @ self.coefficients + self.intercept
+        return probabilities(result) if self.is_classification else result
+
+
+def fit_linear(
+    params: Params, context: FitContext, train: Rows, _valid: Rows | None
+) -> LinearModel:
+    """Fit a logistic regression, or a ridge regression, with penalty ``params["penalty"]``."""
+    from sklearn.linear_model import Ridge
+
+    scaler = Scaler.fitted(train)
+    rows = scaler.rows(train)
+    if context.task.is_classification:
+        model = _fit_logistic(params, context, rows)
+    else:
+        with limited(context.n_threads), unfinished_allowed():
+            model = Ridge(alpha=params["penalty"])
+            model.fit(rows.X.values, rows.y, sample_weight=rows.weight)
+    return LinearModel(
+        scaler=scaler,
+        coefficients=np.atleast_2d(model.coef_).T.copy(),
+        intercept=np.atleast_1d(model.intercept_),
+        is_classification=context.task.is_classification,
+    )
+
+
+def _fit_logistic(params: Params, context: FitContext, rows: Rows) -> Any:
+    from sklearn.linear_model import LogisticRegression
+
+    n_rows, n_features = rows.X.values.shape
+    columns = context.n_classes if context.n_classes > 2 else 1
+    is_small = (n_features + 1) * columns <= min(_NEWTON_COEFFICIENTS, n_rows)
+    model = LogisticRegression(
+        C=1.0 / params["penalty"],
+        solver="newton-cholesky" if is_small else "lbfgs",
+        max_iter=_CHUNK,
+        warm_start=True,
+        random_state=context.seed,
+    )
+    with limited(context.n_threads), unfinished_allowed():
+        for _ in range(1 if is_small else _CHUNKS):
+            model.fit(rows.X.values, rows.y, sample_weight=rows.weight)
+            if model.n_iter_.max() < _CHUNK or context.deadline.expired():
+                break
+    return model
+
+
+def cost(shape: Shape, _params: Params) -> Cost:
+    """Predict seconds and bytes."""
+    return Cost(seconds=0.0, bytes=8.0 * shape.n_features * (outputs(shape) + 2) + 1500)
+
+
+def space(suggest: Suggest) -> dict[str, Any]:
+    """Draw the L2 penalty (1/C of a logistic regression, alpha of ridge) and the features."""
+    return {
+        "penalty": suggest.real("penalty", 1e-3, 1e3, log=True),
+        "features": suggest.choice("features", FEATURES),
+    }
+
+
+LINEAR = LearnerSpec(
+    name="linear",
+    api_version=1,
+    tasks=ALL_TASKS,
+    encoders=partial(with_unsupervised, ENCODERS),
+    build=partial(ModelLearner, fit_linear),
+    cost=cost,
+    space=space,
+    portfolio=(
+        Configuration(params={"penalty": 1.0, "features": "plain"}, merit=0.80),
+        Configuration(params={"penalty": 1.0, "features": "unsupervised"}, merit=0.35),
+        Configuration(params={"penalty": 30.0, "features": "plain"}, merit=0.25),
+        Configuration(params={"penalty": 0.03, "features": "unsupervised"}, merit=0.15),
+    ),
+    requires=("sklearn",),
+)

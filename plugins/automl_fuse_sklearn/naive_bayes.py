@@ -1,0 +1,95 @@
+"""Gaussian naive Bayes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from automl_fuse.specs import (
+    CLASSIFICATION,
+    Configuration,
+    Cost,
+    FitContext,
+    Floats,
+    LearnerSpec,
+    Params,
+    Rows,
+    Shape,
+    Suggest,
+)
+from automl_fuse_sklearn.calibration import Calibrated, fit_calibrated
+from automl_fuse_sklearn.common import ModelLearner, Scaler, limited
+
+
+@dataclass(frozen=True)
+class GaussianScorer:
+    """Logarithm of the joint density of features and class, up to a constant.
+
+    Expanded into a quadratic form, so that scoring is two matrix products.
+    """
+
+    scaler: Scaler
+    linear: Floats
+    quadratic: Floats
+    constant: Floats
+
+    def scores(self, values: Floats) -> Floats:
+        """Return log densities (n_rows, n_classes)."""
+        scaled = self.scaler.transform(values)
+        result: Floats = scaled @ self.linear + scaled**2 @ self.quadratic + self.constant
+        return result
+
+
+def fit_naive_bayes(
+    params: Params, context: FitContext, train: Rows, _valid: Rows | None
+) -> Calibrated:
+    """Fit independent Gaussians for each class, then calibrate their overconfidence away."""
+    with limited(context.n_threads):
+        return fit_calibrated(partial(_fit_scorer, params), train, context)
+
+
+def _fit_scorer(params: Params, rows: Rows) -> GaussianScorer:
+    from sklearn.naive_bayes import GaussianNB
+
+    scaler = Scaler.fitted(rows)
+    scaled = scaler.transform(rows.X.values)
+    # With nothing but constant features every variance, and so the smoothing, would be 0.
+    smoothing = params["smoothing"] if scaled.var(axis=0).max() > 0.0 else 0.0
+    model = GaussianNB(var_smoothing=smoothing)
+    model.fit(scaled, rows.y, sample_weight=rows.weight)
+    mean, variance = model.theta_, np.maximum(model.var_, 1e-9)
+    constant = np.log(model.class_prior_) - 0.5 * np.sum(
+        np.log(variance) + mean**2 / variance, axis=1
+    )
+    return GaussianScorer(
+        scaler=scaler,
+        linear=(mean / variance).T.copy(),
+        quadratic=(-0.5 / variance).T.copy(),
+        constant=constant,
+    )
+
+
+def cost(shape: Shape, _params: Params) -> Cost:
+    """Predict seconds and bytes."""
+    return Cost(seconds=0.0, bytes=16.0 * shape.n_features * (shape.n_classes + 1) + 2000)
+
+
+def space(suggest: Suggest) -> dict[str, Any]:
+    """Draw the share of the largest variance that is added to all variances."""
+    return {"smoothing": suggest.real("smoothing", 1e-6, 0.3, log=True)}
+
+
+NAIVE_BAYES = LearnerSpec(
+    name="naive_bayes",
+    api_version=1,
+    tasks=CLASSIFICATION,
+    encoders=("scaled_numbers", "target", "cyclic_calendar", "ngrams"),
+    build=partial(ModelLearner, fit_naive_bayes),
+    cost=cost,
+    space=space,
+    portfolio=(Configuration(params={"smoothing": 1e-2}, merit=0.10),),
+    requires=("sklearn",),
+)
