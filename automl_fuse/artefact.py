@@ -117,6 +117,7 @@ def load(path: str | Path) -> Pipeline:
         raise ArtefactError(f"{folder / PICKLE} is damaged: its digest is not the manifest's.")
     try:
         pipeline: Pipeline = pickle.loads(content)
+        pipeline.preload()
     except (ImportError, AttributeError, pickle.UnpicklingError) as error:
         raise ArtefactError(
             f"{folder} was saved with {_stated(manifest)} and cannot be loaded here: {error}. "

@@ -54,12 +54,16 @@ class Plan:
         All of it.
     search : float
         End of the search: no member is worked on after it.
+    choose : float
+        End of the choice among fusions.
     fuse : float
-        End of the choice among fusions; what follows is loading and saving the pipeline.
+        End of fitting the chosen fusion and of looking for smaller pipelines; what follows
+        is reading and saving the pipeline.
     """
 
     limit: float
     search: float
+    choose: float
     fuse: float
 
 
@@ -76,9 +80,11 @@ def plan(limit: float) -> Plan:
             f"time_limit={limit!r} is not a time of at least {MIN_SECONDS:g} second: "
             "give seconds, for example time_limit=60."
         )
-    fusing = min(max(0.6, 0.05 * limit), 120.0)
-    closing = min(max(0.4, 0.025 * limit), 60.0)
-    return Plan(limit=limit, search=limit - fusing - closing, fuse=limit - closing)
+    closing = min(max(0.2, 0.015 * limit), 60.0)
+    fitting = min(max(0.3, 0.02 * limit), 60.0)
+    choosing = min(max(0.3, 0.035 * limit), 120.0)
+    fuse = limit - closing
+    return Plan(limit=limit, search=fuse - fitting - choosing, choose=fuse - fitting, fuse=fuse)
 
 
 def now() -> str:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 OK, UNEXPECTED, USAGE, DATA, NOTHING_FITTED, FILES, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
 
+TASKS = ("binary", "multiclass", "classification", "regression")
+
 EXIT_CODES = {
     OK: "success",
     UNEXPECTED: "an unexpected error: please report it",
@@ -94,7 +96,7 @@ def _add_fit(commands: Any) -> None:
     add("--output", required=True, help="run directory to write: new or empty")
     add("--time-limit", type=float, default=60.0, metavar="SECONDS", help="default: 60")
     add("--metric", help="objective: a metric, or a scikit-learn scorer by name")
-    add("--task", choices=("binary", "multiclass", "regression"), help="default: by the target")
+    add("--task", choices=TASKS, help="default: by the target")
     add("--weights", metavar="COLUMN", help="column of sample weights")
     add("--groups", metavar="COLUMN", help="column whose groups stay on one side of a fold")
     add("--time-column", metavar="COLUMN", help="validate on rows later than the training rows")

@@ -398,16 +398,17 @@ def _fuse(session: _Session, outcome: SearchOutcome) -> _Fused:
     oof = np.stack([member.oof[rows] for member in members])
     y, weight = data.y[rows], None if data.weight is None else data.weight[rows]
     specs = select(session.settings.fusions, session.plugins.fusions, "fusion")
-    context = session.fusion_context(session.times.fuse)
-    few, splits = _sampled(y, context.seed)
+    choosing = session.fusion_context(session.times.choose)
+    few, splits = _sampled(y, choosing.seed)
     choice = choose_fusion(
         list(specs.values()),
         oof[:, few],
         (y[few], None if weight is None else weight[few]),
         splits,
-        context,
+        choosing,
         session.storage,
     )
+    context = session.fusion_context(session.times.fuse)
     splits = cross_fitting(y, CROSS_FITTING_SPLITS, context.seed)
     if len(few) < len(y):
         result = cross_fitted(choice.spec, choice.params, oof, y, weight, splits, context)
@@ -455,14 +456,13 @@ def _front(
         bytes=np.array([members[position].bytes for position in kept], dtype=float),
         seconds=np.array([members[position].row_seconds for position in kept]),
     )
-    return compress(
-        list(session.plugins.compressors.values()),
-        teacher,
-        choice.spec,
-        choice.params,
-        splits,
-        session.fusion_context(session.times.fuse),
-    )
+    compressors = list(session.plugins.compressors.values())
+    context = session.fusion_context(session.times.fuse)
+    try:
+        return compress(compressors, teacher, choice.spec, choice.params, splits, context)
+    except Exception:
+        _log.exception("A compressor failed: only the fused pipeline is on the front.")
+        return compress((), teacher, choice.spec, choice.params, splits, context)
 
 
 def _summary(session: _Session, outcome: SearchOutcome, fused: _Fused) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
-import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils import column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
@@ -42,6 +41,28 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self)
         return self.pipeline_.leaderboard()
 
+    def _remember_columns(self, X: Any, y: Any, *, at_fit: bool) -> Any:
+        """Check X as scikit-learn wants it checked, and keep or compare its columns.
+
+        Arrays get all of scikit-learn's checks. Frames may hold strings and datetimes, which
+        those checks refuse, so that only their columns are looked at.
+        """
+        target = {"y": y} if at_fit else {}
+        if hasattr(X, "columns"):
+            validate_data(self, X, reset=at_fit, skip_check_array=True, **target)
+            return X
+        checked = validate_data(
+            self,
+            X,
+            reset=at_fit,
+            dtype=None,
+            accept_sparse="csr",
+            ensure_all_finite="allow-nan",
+            ensure_min_samples=2 if at_fit else 1,
+            **target,
+        )
+        return checked[0] if at_fit else checked
+
     def _fit(self, X: Any, y: Any, task: Any, **per_row: Any) -> None:
         settings = replace(self.settings or Settings(), task=task)
         self.pipeline_ = fit(
@@ -53,13 +74,14 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
             **per_row,
         )
 
-    def _checked(self, X: Any) -> Any:
+    def _predicting(self, X: Any) -> tuple[Pipeline, Any]:
         check_is_fitted(self)
-        return validate_data(self, X, reset=False, skip_check_array=True)
+        return self.pipeline_, self._remember_columns(X, None, at_fit=False)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
+        tags.input_tags.sparse = True
         tags.input_tags.string = True
         tags.input_tags.categorical = True
         return tags
@@ -99,22 +121,23 @@ class AutoFuseClassifier(ClassifierMixin, _Estimator):  # type: ignore[misc]
         DataError
             If the table or labels cannot be learned from.
         """
-        validate_data(self, X, y, skip_check_array=True)
+        X = self._remember_columns(X, y, at_fit=True)
         y = column_or_1d(y, warn=True)
         check_classification_targets(y)
-        task = "binary" if len(np.unique(y)) <= 2 else "multiclass"
-        self._fit(X, y, task, sample_weight=sample_weight, groups=groups)
+        self._fit(X, y, "classification", sample_weight=sample_weight, groups=groups)
         if self.pipeline_.classes_ is not None:
             self.classes_ = self.pipeline_.classes_
         return self
 
     def predict(self, X: Any) -> Array:
         """Return labels (n_rows,)."""
-        return self.pipeline_.predict(self._checked(X))
+        pipeline, table = self._predicting(X)
+        return pipeline.predict(table)
 
     def predict_proba(self, X: Any) -> Floats:
         """Return probabilities (n_rows, n_classes) in the order of ``classes_``."""
-        return self.pipeline_.predict_proba(self._checked(X))
+        pipeline, table = self._predicting(X)
+        return pipeline.predict_proba(table)
 
 
 class AutoFuseRegressor(RegressorMixin, _Estimator):  # type: ignore[misc]
@@ -147,11 +170,12 @@ class AutoFuseRegressor(RegressorMixin, _Estimator):  # type: ignore[misc]
         DataError
             If the table or values cannot be learned from.
         """
-        validate_data(self, X, y, skip_check_array=True)
+        X = self._remember_columns(X, y, at_fit=True)
         y = column_or_1d(y, warn=True)
         self._fit(X, y, "regression", sample_weight=sample_weight, groups=groups)
         return self
 
     def predict(self, X: Any) -> Floats:
         """Return values (n_rows,)."""
-        return self.pipeline_.predict(self._checked(X))
+        pipeline, table = self._predicting(X)
+        return pipeline.predict(table)

@@ -12,8 +12,8 @@ import importlib.util
 import inspect
 import os
 import traceback
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib import metadata
 from typing import Any, Final, TypeVar
@@ -31,7 +31,7 @@ from automl_fuse.inventory import (
     select,
     suggestion,
 )
-from automl_fuse.specs import LearnerSpec, Spec
+from automl_fuse.specs import EncoderSpec, LearnerSpec, Spec
 from automl_fuse.validation import SPEC_TYPES, kind_of, spec_problems
 
 __all__ = [
@@ -155,10 +155,10 @@ _Result = TypeVar("_Result")
 
 def _guarded(
     work: Callable[[], _Result], source: _Source, findings: _Findings, what: str
-) -> _Result | None:
-    """Run a stranger's code; what it raises is kept as a failure, and None returned."""
+) -> tuple[_Result] | None:
+    """Run a stranger's code; return its result in a tuple, or keep what it raised as a failure."""
     try:
-        return work()
+        return (work(),)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - one plugin must not stop the rest
         summary = f"{what}: {type(error).__name__}: {error}"
         findings.fail(source, summary, "".join(traceback.format_exception(error)))
@@ -166,9 +166,10 @@ def _guarded(
 
 
 def _ask(source: _Source, findings: _Findings) -> None:
-    plugin = _guarded(source.load, source, findings, "cannot be imported")
-    if plugin is None:
+    loaded = _guarded(source.load, source, findings, "cannot be imported")
+    if loaded is None:
         return
+    (plugin,) = loaded
     # A manager of its own attributes a misspelt hook to the plugin that has it.
     manager = pluggy.PluginManager(PROJECT)
     manager.add_hookspecs(hookspecs)
@@ -186,9 +187,13 @@ def _ask(source: _Source, findings: _Findings) -> None:
 
 
 def _unmarked_hooks(plugin: Any, manager: pluggy.PluginManager) -> list[str]:
-    marked = {caller.name for caller in manager.get_hookcallers(plugin) or ()}
-    names = (n for n in dir(plugin) if n.startswith(f"{PROJECT}_") and n not in marked)
-    return [n for n in names if inspect.isroutine(getattr(plugin, n))]
+    names = (name for name in dir(plugin) if name.startswith(f"{PROJECT}_"))
+    return [
+        name
+        for name in names
+        if inspect.isroutine(getattr(plugin, name))
+        and manager.parse_hookimpl_opts(plugin, name) is None
+    ]
 
 
 def _call(
@@ -202,16 +207,21 @@ def _call(
     if inspect.signature(implementation.function).parameters:
         findings.fail(source, f"{hook} has parameters: hooks take none, with a default or without")
         return []
-    returned = _guarded(implementation.function, source, findings, f"{hook} raised")
-    if returned is None:
+    result = _guarded(implementation.function, source, findings, f"{hook} raised")
+    if result is None:
         return []
+    (returned,) = result
     if isinstance(returned, str) or not isinstance(returned, Sequence):
-        kind_of = type(returned).__name__
-        findings.fail(source, f"{hook} returned {kind_of}: return a list of specs")
+        findings.fail(source, f"{hook} returned {returned!r:.80}: return a list of specs")
         return []
     valid: dict[str, Spec] = {}
     for spec in returned:
-        problems = _first_problems(spec, kind)
+        checked = _guarded(
+            partial(_first_problems, spec, kind), source, findings, f"{hook} returned {spec!r:.80}"
+        )
+        if checked is None:
+            continue
+        (problems,) = checked
         if not problems and spec.name in valid:
             problems = [f"{kind} {spec.name!r} is returned twice: give each a name of its own"]
         for problem in problems:
@@ -224,7 +234,7 @@ def _call(
 def _first_problems(spec: Any, kind: str) -> list[str]:
     if not isinstance(spec, SPEC_TYPES[kind]):
         expected = SPEC_TYPES[kind].__name__
-        return [f"{PROJECT}_{kind}s returned {spec!r:.80}: expected an {expected}"]
+        return [f"{PROJECT}_{kind}s returned {spec!r:.80}: expected {expected}"]
     return spec_problems(spec)
 
 
@@ -249,15 +259,15 @@ def _drop_unreadable_learners(findings: _Findings) -> None:
             if not isinstance(spec, LearnerSpec):
                 continue
             what = f"learner {spec.name!r}: its encoders cannot be listed"
-            names = _guarded(partial(_encoder_names, spec), source, findings, what)
-            unknown = sorted(set(names or ()) - known)
+            listed = _guarded(partial(_encoder_names, spec), source, findings, what)
+            unknown = sorted(set(listed[0]) - known) if listed else []
             if unknown:
                 findings.fail(
                     source,
                     f"learner {spec.name!r} reads the encoder {unknown[0]!r}, which no plugin "
                     f"brings{suggestion(unknown[0], known)}",
                 )
-            if unknown or names is None:
+            if unknown or listed is None:
                 specs.remove((kind, spec))
 
 
@@ -269,10 +279,12 @@ def _assemble(findings: _Findings, blocked: tuple[str, ...]) -> Plugins:
     usable: dict[str, dict[str, Spec]] = {f"{kind}s": {} for kind in SPEC_TYPES}
     missing: list[MissingExtra] = []
     found: list[PluginInfo] = []
+    everything = [spec for _, specs in findings.found for _, spec in specs]
+    encoders = {spec.name: spec for spec in everything if isinstance(spec, EncoderSpec)}
     for source, specs in findings.found:
         provides = []
         for kind, spec in specs:
-            lack = missing_extra(spec, plugin=source.name)
+            lack = _lack_of(spec, encoders, source)
             if lack is not None:
                 missing.append(lack)
             else:
@@ -295,6 +307,18 @@ def _assemble(findings: _Findings, blocked: tuple[str, ...]) -> Plugins:
         missing=tuple(missing),
         blocked=blocked,
     )
+
+
+def _lack_of(
+    spec: Spec, encoders: Mapping[str, EncoderSpec], source: _Source
+) -> MissingExtra | None:
+    """Return what a spec lacks; a learner lacks what its encoders lack."""
+    needed: list[Spec] = [spec]
+    if isinstance(spec, LearnerSpec):
+        needed += [encoders[name] for name in dict.fromkeys(_encoder_names(spec))]
+    lacks = (missing_extra(part, plugin=source.name) for part in needed)
+    lack = next((lack for lack in lacks if lack is not None), None)
+    return None if lack is None else replace(lack, name=spec.name, kind=kind_of(spec))
 
 
 def _enforce(plugins: Plugins, require: Sequence[str], modules: Sequence[str]) -> None:

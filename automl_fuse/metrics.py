@@ -255,7 +255,7 @@ def _from_scorer(scorer: Any, name: str, task: Task, *, signed: bool) -> MetricS
     """Read a scorer. ``signed``: keep its sign, as in ``neg_log_loss``, where more is better."""
     function, sign, options, reads = _open_scorer(scorer)
     for option in ("pos_label", "labels"):
-        if option in options:
+        if options.get(option) is not None:
             raise MetricError(
                 f"Metric {name!r} names classes in {option}={options[option]!r}; metrics are "
                 "given class codes, in which the second class in sorted order is 1. Leave "

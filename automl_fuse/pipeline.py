@@ -5,8 +5,9 @@ Nothing of the search can be reached from here.
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 
@@ -27,16 +28,47 @@ CHUNK_ROWS = 50_000
 """Rows predicted at a time: bounds the memory that encoded features take."""
 
 
+T = TypeVar("T")
+
+
+class Stored(Generic[T]):
+    """A fitted object that stays pickled until it is used.
+
+    Unpickling a learner imports its library, which takes seconds; the search, and whoever only
+    saves a pipeline, need not wait for that.
+    """
+
+    def __init__(self, thing: T) -> None:
+        self._thing: T | None = thing
+        self._content = b""
+
+    def get(self) -> T:
+        """Return the object, unpickled on first use."""
+        if self._thing is None:
+            self._thing = pickle.loads(self._content)
+            self._content = b""
+        return self._thing
+
+    def __getstate__(self) -> bytes:
+        if self._thing is None:
+            return self._content
+        return pickle.dumps(self._thing, protocol=pickle.HIGHEST_PROTOCOL)
+
+    def __setstate__(self, content: bytes) -> None:
+        self._thing = None
+        self._content = content
+
+
 @dataclass(frozen=True, kw_only=True)
 class FittedEncoder:
     """An encoder fitted in one fold, with the kinds of column that it reads."""
 
     kinds: frozenset[Kind]
-    encoder: Encoder
+    encoder: Stored[Encoder]
 
     def transform(self, columns: Columns) -> Matrix:
         """Return the features of these rows."""
-        return self.encoder.transform(columns.select(self.kinds))
+        return self.encoder.get().transform(columns.select(self.kinds))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,8 +81,11 @@ class FoldModel:
         Position of the fold.
     encoders : tuple of str
         Names of the encoders whose features the learner reads, in order.
-    learner : Learner or None
-        The fitted learner; None if the fold's training rows held a single class.
+    learner : Stored of Learner, or None
+        The fitted learner; None if there was nothing to learn from: a single class in the
+        training rows, or no feature that varies.
+    prior : tuple of float
+        What is predicted then: class frequencies of the training rows, or the mean target.
     classes : tuple of int
         Class codes that occurred in the training rows; empty in regression.
     n_outputs : int
@@ -62,7 +97,8 @@ class FoldModel:
 
     fold: int
     encoders: tuple[str, ...]
-    learner: Learner | None
+    learner: Stored[Learner] | None
+    prior: tuple[float, ...]
     classes: tuple[int, ...] = ()
     n_outputs: int = 1
     center: float = 0.0
@@ -74,10 +110,8 @@ class FoldModel:
         """Return probabilities of all classes (n_rows, n_outputs), or values (n_rows, 1)."""
         n_rows = len(features.values)
         if self.learner is None:
-            constant = np.zeros((n_rows, self.n_outputs))
-            constant[:, list(self.classes)] = 1.0
-            return constant
-        raw = self.learner.predict(features)
+            return np.tile(self.prior, (n_rows, 1))
+        raw = self.learner.get().predict(features)
         if not self.classes:
             return np.clip(raw * self.scale + self.center, self.low, self.high)
         if len(self.classes) == self.n_outputs:
@@ -197,6 +231,15 @@ class Pipeline:
         """Predict with each member alone: (n_members, n_rows, n_outputs), not calibrated."""
         columns = self.schema.convert(read_table(data))
         return self._member_predictions(columns)
+
+    def preload(self) -> None:
+        """Unpickle every part now, so that the first prediction is as fast as the next."""
+        for member in self.members:
+            for model in member.folds:
+                if model.learner is not None:
+                    model.learner.get()
+        for fitted in self.encoders.values():
+            fitted.encoder.get()
 
     def leaderboard(self) -> pd.DataFrame:
         """Return one row a member, best first.

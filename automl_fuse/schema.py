@@ -39,7 +39,7 @@ _AUDIO_NAMES = (".aif", ".aiff", ".flac", ".m4a", ".mp3", ".ogg", ".opus", ".wav
 _IMAGE_BYTES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"II*\0", b"MM\0*")
 _AUDIO_BYTES = (b"fLaC", b"OggS", b"ID3", b"FORM", b"\xff\xfb")
 
-_ID_NAME = re.compile(r"(^|[\W_])(id|uuid|guid|idx|index|row_?id)$|[a-z]I[dD]$|^unnamed: 0$")
+_ID_NAME = re.compile(r"(?i:(^|[\W_])(id|uuid|guid|idx|index|row_?id)$)|[a-z]I[dD]$|^Unnamed: \d+$")
 _ISO_DATE = re.compile(
     r"(\d{4})[-/](\d{2})[-/](\d{2})"
     r"(?:[T ](\d{2}:\d{2}(?::\d{2})?)(\.\d{1,6})?\d*\s?(?:(Z|UTC)|([+-])(\d{2}):?(\d{2}))?)?"
@@ -268,13 +268,13 @@ def _guess_numbers(name: str, values: Floats, *, alone: bool) -> _Guess:
     high = np.fmax.reduce(values)
     n_missing = int(np.count_nonzero(np.isnan(values)))
     if low == high and not n_missing:
-        return _constant(float(low))
+        return _constant(float(low) + 0.0)
     if n_missing == 0 and len(values) >= _MIN_ROWS_FOR_ID and not alone:
         if high - low == len(values) - 1 and _counts_rows(values):
             return _Guess(Kind.ID, "integers that count the rows")
         if _ID_NAME.search(name) and _is_unique_integer(values):
             return _Guess(Kind.ID, "a different integer in every row, and named like an identifier")
-    span = f"numbers from {low:.6g} to {high:.6g}"
+    span = f"numbers from {low + 0.0:.6g} to {high + 0.0:.6g}"
     return _Guess(Kind.NUMERIC, span + _missing_note(n_missing, len(values)))
 
 
@@ -478,8 +478,11 @@ def _to_boolean(column: Column, values: Array) -> Array:
             raise _unfit(column, row, float(values[row]), "true or false")
         return values
     flags = np.full(len(values), np.nan)
-    for row, value in enumerate(values):
-        word = value.strip().lower() if isinstance(value, str) else value
+    first = _first_present(values)
+    if first >= 0 and not _holds(values, str):
+        raise _unfit(column, first, values[first], "true or false")
+    for row, value in enumerate(values) if first >= 0 else ():
+        word = None if value is None else value.strip().lower()
         if word in _TRUE or word in _FALSE:
             flags[row] = word in _TRUE
         elif word is not None and word not in NULL_TEXTS:

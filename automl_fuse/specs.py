@@ -713,7 +713,7 @@ class Settings:
 
     Attributes
     ----------
-    task : {"binary", "multiclass", "regression"}, optional
+    task : {"binary", "multiclass", "classification", "regression"}, optional
         Inferred from the target if not given.
     kinds : mapping of str to str
         Kinds of columns, by name, that the inference got wrong.
@@ -744,7 +744,7 @@ class Settings:
         Whether to show the progress line; if absent, only on a terminal.
     """
 
-    task: Literal["binary", "multiclass", "regression"] | None = None
+    task: Literal["binary", "multiclass", "classification", "regression"] | None = None
     kinds: Mapping[str, str] = field(default_factory=dict)
     folds: Any = None
     time_column: str | None = None

@@ -466,8 +466,9 @@ def _vector(name: str, values: object) -> tuple[Array, bool]:
     return array, False
 
 
-def _unmasked(values: Any) -> Array:
-    cells: Array = values.astype(object).filled(None)
+def _unmasked(values: np.ma.MaskedArray[Any, Any]) -> Array:
+    cells = np.array(values.data, dtype=object)
+    cells[np.ma.getmaskarray(values)] = None
     return cells
 
 
@@ -570,7 +571,8 @@ def _from_other(data: Any) -> _Frame:
     if isinstance(names, list):
         _names(names)
     wrapped = _narwhals(data, series=False)
-    if wrapped is data and hasattr(data, "__arrow_c_stream__") and "pyarrow" in sys.modules:
+    arrow = hasattr(data, "__arrow_c_stream__") and len(getattr(data, "shape", (0, 0))) == 2
+    if wrapped is data and arrow and "pyarrow" in sys.modules:
         wrapped = _narwhals(sys.modules["pyarrow"].table(data), series=False)
     if hasattr(wrapped, "collect") and not hasattr(wrapped, "get_column"):
         wrapped = wrapped.collect()
@@ -593,11 +595,13 @@ def _narwhals_values(series: Any) -> tuple[Array, bool]:
     import narwhals as nw
 
     dtype = series.dtype
-    if dtype in {nw.Categorical, nw.Enum}:
+    if isinstance(dtype, nw.Categorical | nw.Enum):
         return _objects(series.to_list()), True
-    if dtype in {nw.Int128, nw.UInt128, nw.Decimal}:
+    if isinstance(dtype, nw.Int128 | nw.UInt128 | nw.Decimal):
         return series.cast(nw.Float64).to_numpy(), False
-    if dtype in {nw.List, nw.Array, nw.Struct, nw.Object, nw.Unknown, nw.Time, nw.Binary}:
+    if isinstance(
+        dtype, nw.List | nw.Array | nw.Struct | nw.Object | nw.Unknown | nw.Time | nw.Binary
+    ):
         return _objects(series.to_list()), False
     if isinstance(dtype, nw.Datetime) and dtype.time_zone is not None:
         series = series.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
@@ -608,11 +612,16 @@ def _narwhals_values(series: Any) -> tuple[Array, bool]:
 
 
 def _from_path(path: str | PurePath) -> _Frame:
-    place = Path(path).expanduser()
+    try:
+        place = Path(path).expanduser()
+        found = place.is_file()
+    except (OSError, RuntimeError) as error:
+        shown = repr(str(path)[:60])
+        raise DataError(f"{shown} is not the path of a file that can be read: {error}") from error
     suffixes = [suffix.lower() for suffix in place.suffixes]
     packed = suffixes[-1:] == [".gz"]
     kind = "".join((suffixes[:-1] if packed else suffixes)[-1:])
-    if not place.is_file():
+    if not found:
         what = "is a folder" if place.is_dir() else "does not exist"
         raise DataError(f"cannot read {str(place)!r}: it {what}")
     if kind in {".csv", ".tsv", ".txt"}:
@@ -1018,7 +1027,7 @@ def _checked_weight(values: Array, n_rows: int) -> Floats:
             "that are not negative"
         )
     if not weight.any():
-        raise DataError("sample_weight is 0 for every row: give at least two rows a weight")
+        raise DataError("sample_weight is zero for every row: give at least two rows a weight")
     return weight
 
 
@@ -1103,7 +1112,8 @@ def _encode_target(
     codes, classes = _classes(values)
     if len(classes) < 2:
         raise TargetError(
-            f"target {name!r} is always {classes.tolist()[0]!r}: two different values are needed"
+            f"target {name!r} is always {classes.tolist()[0]!r}: at least two classes "
+            "or values are needed"
         )
     classify, reason = (
         (wanted != "regression", f"task={wanted!r} was given")

@@ -15,7 +15,7 @@ from automl_fuse.budget import Deadline, Stopwatch
 from automl_fuse.errors import PluginError
 from automl_fuse.folds import Fold, seed_of
 from automl_fuse.host import Plugins, discover
-from automl_fuse.pipeline import FittedEncoder, FoldModel, merge_features
+from automl_fuse.pipeline import FittedEncoder, FoldModel, Stored, merge_features
 from automl_fuse.run import RunDirectory, write_bytes, write_pickle
 from automl_fuse.specs import FitContext, JobResult, Matrix, Rows
 
@@ -117,7 +117,7 @@ class FoldRunner:
         train, valid = self._encoded(job.fold, encoders, deadline)
         model, rows, held_out = self._prepare(job, spec, encoders, (train, valid), deadline)
         if model.learner is not None:
-            model.learner.fit(rows, held_out)
+            model.learner.get().fit(rows, held_out)
         fitted = watch.seconds()
         predictions = _checked(
             model.predict(valid), job.learner, (len(valid.values), self._data.n_classes)
@@ -169,12 +169,14 @@ class FoldRunner:
             scaling = _scaling(y)
             y = (y - scaling["center"]) / scaling["scale"]
             y_valid = (y_valid - scaling["center"]) / scaling["scale"]
+        learnable = len(classes) != 1 and bool(features[0].names)
         context = self._context(job, len(classes) or 1, deadline)
-        learner = spec.build(job.params, context) if len(classes) != 1 else None
+        learner = spec.build(job.params, context) if learnable else None
         model = FoldModel(
             fold=job.fold,
             encoders=encoders,
-            learner=learner,
+            learner=None if learner is None else Stored(learner),
+            prior=self._prior(fold.train),
             classes=classes,
             n_outputs=self._data.n_classes,
             **scaling,
@@ -199,6 +201,14 @@ class FoldRunner:
             deadline=deadline,
         )
 
+    def _prior(self, rows: Array) -> tuple[float, ...]:
+        """Return class frequencies, or the mean target, of these rows."""
+        y, weight = self._data.y[rows], _weights(self._data.weight, rows)
+        if not self._data.task.is_classification:
+            return (float(np.average(y, weights=weight)),)
+        counts = np.bincount(y, weights=weight, minlength=self._data.n_classes)
+        return tuple((counts / counts.sum()).tolist())
+
     def _encoded(
         self, fold: int, names: tuple[str, ...], deadline: Deadline
     ) -> tuple[Matrix, Matrix]:
@@ -207,8 +217,6 @@ class FoldRunner:
         split = self._data.folds[fold]
         train = merge_features([(n, pair[0]) for n, pair in parts], len(split.train))
         valid = merge_features([(n, pair[1]) for n, pair in parts], len(split.valid))
-        if not train.names:
-            raise PluginError("no encoder of this learner finds a feature in the table.")
         return train, valid
 
     def _encoded_part(self, fold: int, name: str, deadline: Deadline) -> tuple[Matrix, Matrix]:
@@ -233,7 +241,7 @@ class FoldRunner:
             _weights(self._data.weight, split.train),
         )
         valid = encoder.transform(columns.take(split.valid))
-        kept = FittedEncoder(kinds=spec.kinds, encoder=encoder)
+        kept = FittedEncoder(kinds=spec.kinds, encoder=Stored(encoder))
         path = self._run.encoder(name, fold)
         if not path.exists():
             write_bytes(path, pickle.dumps(kept, protocol=pickle.HIGHEST_PROTOCOL))

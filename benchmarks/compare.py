@@ -107,7 +107,6 @@ def execute(run: Run, data: Path, extra: Sequence[str] = ()) -> dict[str, Any]:
     dict
         The run's line of the results; ``failure`` is None, or says what went wrong.
     """
-    system = SYSTEMS[run.system]
     meta = json.loads((data / run.table / "meta.json").read_text())
     line: dict[str, Any] = {
         **asdict(run),
@@ -117,20 +116,11 @@ def execute(run: Run, data: Path, extra: Sequence[str] = ()) -> dict[str, Any]:
         "machine": machine(),
         "commit": _commit(),
     }
-    with tempfile.TemporaryDirectory(prefix="benchmark-", ignore_cleanup_errors=True) as folder:
-        output = Path(folder) / "result.json"
-        scratch = Path(folder) / "scratch"
-        scratch.mkdir()
-        command: list[str | Path] = [
-            environments.ALL[system.environment].python,
-            RUNNERS / system.runner,
-            *("--data", data / run.table, "--time-limit", str(run.time_limit)),
-            *("--seed", str(run.seed), "--cores", str(run.cores)),
-            *("--scratch", scratch, "--output", output),
-            *(f"--option={option}" for option in system.options),
-            *extra,
-        ]
-        log = Path(folder) / "log.txt"
+    with tempfile.TemporaryDirectory(prefix="benchmark-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        log = folder / "log.txt"
+        output = folder / "result.json"
+        command = [*_command(run, data, folder, output), *extra]
         outcome = processes.run(command, log, run.hard_limit)
         line |= {"process_seconds": outcome.seconds, "peak_bytes": outcome.peak_bytes}
         if outcome.code == 0 and output.exists():
@@ -139,6 +129,21 @@ def execute(run: Run, data: Path, extra: Sequence[str] = ()) -> dict[str, Any]:
         else:
             line["failure"] = _failure(outcome, run, log)
     return line
+
+
+def _command(run: Run, data: Path, folder: Path, output: Path) -> list[str | Path]:
+    """Return the command line of a run's process, which may write into the folder."""
+    system = SYSTEMS[run.system]
+    scratch = folder / "scratch"
+    scratch.mkdir()
+    return [
+        environments.ALL[system.environment].python,
+        RUNNERS / system.runner,
+        *("--data", data / run.table, "--time-limit", str(run.time_limit)),
+        *("--seed", str(run.seed), "--cores", str(run.cores)),
+        *("--scratch", scratch, "--output", output),
+        *(f"--option={option}" for option in system.options),
+    ]
 
 
 def _failure(outcome: processes.Outcome, run: Run, log: Path) -> str:

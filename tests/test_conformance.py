@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from automl_fuse.host import discover
+from automl_fuse.metrics import METRICS
 from automl_fuse.testing import Check, parametrize_with_checks
 
-# Reasons why a rule does not hold for a method, by spec and rule.
-EXPECTED_FAILURES: dict[str, dict[str, str]] = {}
+if TYPE_CHECKING:
+    from automl_fuse.specs import Spec
+
+SPECS: list[Spec] = [*discover().specs(), *METRICS.values()]
 
 
-@parametrize_with_checks(discover().specs(), EXPECTED_FAILURES)
+@parametrize_with_checks(SPECS)
 def test_conforms(check: Check) -> None:
     check()

@@ -46,6 +46,10 @@ def column(values: Any) -> np.ndarray:
     return read_table({"a": values}).columns["a"]
 
 
+def moment(text: str) -> dt.datetime:
+    return dt.datetime.fromisoformat(text)
+
+
 # --------------------------------------------------------------------------- kinds of frame
 
 
@@ -54,7 +58,7 @@ FRAME = {
     "integer": [1, 2, 3],
     "flag": [True, None, False],
     "word": ["x", None, "y"],
-    "moment": [dt.datetime(2020, 1, 1, 12), None, dt.datetime(2021, 6, 1)],
+    "moment": [moment("2020-01-01T12"), None, moment("2021-06-01")],
 }
 FRAMES: dict[str, Any] = {
     "dict": FRAME,
@@ -183,7 +187,7 @@ def test_numbers(values: Any, expected: list[float]) -> None:
             ["2020-01-01T18"],
         ),
         (
-            pl.Series([dt.datetime(2020, 1, 2, 3)]).dt.replace_time_zone("Asia/Tokyo"),
+            pl.Series([moment("2020-01-02T03")]).dt.replace_time_zone("Asia/Tokyo"),
             ["2020-01-01T18"],
         ),
         (
@@ -272,7 +276,7 @@ def test_huge_integers_are_rounded_with_a_warning() -> None:
         (np.arange(3), "2 dimensions"),
         (np.zeros((2, 2, 2)), "2 dimensions"),
         (pd.Series([1, 2]), "a table is needed, found Series"),
-        (pl.Series([1, 2]), "cannot read a table from Series"),
+        (pl.Series([1, 2]), "2 dimensions"),
         (None, "a table is needed, found NoneType"),
         (object(), "cannot read a table from object"),
         ({"a": [1, {"b": 2}]}, r"column 'a', row 1 holds \{'b': 2\} \(dict\)"),
@@ -284,6 +288,8 @@ def test_huge_integers_are_rounded_with_a_warning() -> None:
         (scipy.sparse.csr_matrix((100_000, 100_000)), "too large to use densely"),
         ("absent.csv", "'absent.csv': it does not exist"),
         (".", "is a folder"),
+        ("a,b\n1,2\n" * 2000, "is not the path of a file"),
+        ("~nobody-of-this-name/a.csv", "is not the path of a file"),
     ],
 )
 def test_tables_that_are_refused(data: Any, words: str) -> None:
@@ -425,7 +431,7 @@ def test_task_is_inferred_with_a_reason(y: Any, task: Task, classes: list[Any] |
         assert data.classes.tolist() == classes
         assert [type(c) for c in data.classes.tolist()] == [type(c) for c in classes]
         assert data.y.dtype == np.int64
-        expected = [y_ for y_ in np.asarray(y, dtype=object).ravel().tolist()]
+        expected = np.asarray(y, dtype=object).ravel().tolist()
         assert [str(c) for c in data.classes[data.y]] == [str(e) for e in expected]
 
 
@@ -480,7 +486,7 @@ def test_multiclass_of_two_classes_is_binary_with_a_warning() -> None:
     ("y", "options", "words"),
     [
         ([None] * 60, {}, "every value is missing"),
-        ([1] * 60, {}, "is always 1: two different values"),
+        ([1] * 60, {}, "is always 1: .* needed"),
         (["x"] * 60, {}, "is always 'x'"),
         ([1.5] * 60, {"task": "regression"}, "is always 1.5"),
         ([1.5] * 59 + [np.inf], {}, "is inf at row 59"),
@@ -494,10 +500,10 @@ def test_multiclass_of_two_classes_is_binary_with_a_warning() -> None:
         (np.zeros((60, 2)), {}, "only numbers, text and booleans"),
         (pd.DataFrame({"a": [0, 1] * 30, "b": [0, 1] * 30}), {}, "y has 2 columns"),
         ([[1, 2]] * 60, {}, "only numbers, text and booleans"),
-        ([dt.datetime(2020, 1, 1)] * 60, {}, "only numbers, text and booleans"),
+        ([moment("2020-01-01")] * 60, {}, "only numbers, text and booleans"),
         ([0, 1] * 30, {"target": "b"}, "either y or target"),
         (None, {}, "no target"),
-        (None, {"target": "B2"}, "'B2' is not in the table; there are: 'a', 'b'"),
+        (None, {"target": "zzz"}, "'zzz' is not in the table; there are: 'a', 'b'"),
     ],
 )
 def test_targets_that_are_refused(y: Any, options: dict[str, Any], words: str) -> None:
@@ -529,10 +535,10 @@ def test_tables_that_cannot_be_learned(data: dict[str, list[int]], words: str) -
 
 
 def test_rows_without_target_are_left_out_with_a_warning() -> None:
-    frame = pd.DataFrame({"a": [1.0, 2.0, 3.0, 4.0], "t": [1, None, 0, 1]})
+    frame = pd.DataFrame({"a": [1.0, 2.0, 3.0, 4.0, 5.0], "t": [1, None, 0, 1, 0]})
     data = prepare(frame, target="t")
-    assert data.table.columns["a"].tolist() == [1.0, 3.0, 4.0]
-    assert data.rows.tolist() == [0, 2, 3]
+    assert data.table.columns["a"].tolist() == [1.0, 3.0, 4.0, 5.0]
+    assert data.rows.tolist() == [0, 2, 3, 4]
     assert data.classes is not None
     assert data.classes.tolist() == [0, 1]
     assert data.classes.dtype == np.int64
@@ -579,7 +585,7 @@ def test_weights_and_groups_by_column_leave_the_features() -> None:
         ({"sample_weight": [1.0] * 59 + [-1.0]}, "sample_weight at row 59 is -1.0"),
         ({"sample_weight": [1.0] * 59 + [np.nan]}, "sample_weight at row 59 is nan"),
         ({"sample_weight": [np.inf] * 60}, "sample_weight at row 0 is inf"),
-        ({"sample_weight": [0] * 60}, "sample_weight is 0 for every row"),
+        ({"sample_weight": [0] * 60}, "sample_weight is .* for every row"),
         ({"sample_weight": ["x"] * 60}, "sample_weight must hold numbers, found 'x'"),
         ({"sample_weight": [1.0]}, "sample_weight has 1 values, the table 60 rows"),
         ({"sample_weight": "aa"}, "sample_weight column 'aa' is not among the features; did you"),
@@ -687,7 +693,7 @@ def frames(draw: st.DrawFn) -> dict[Any, list[Any]]:
     return {name: draw(st.lists(draw(kinds), min_size=n_rows, max_size=n_rows)) for name in names}
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(frames(), st.sampled_from(["dict", "pandas", "rows"]))
 def test_any_frame_is_read_or_refused_in_our_own_words(
     data: dict[Any, list[Any]], way: str
@@ -709,7 +715,7 @@ def test_any_frame_is_read_or_refused_in_our_own_words(
             assert not np.isinf(values).any()
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.lists(CELLS, min_size=1, max_size=8)
     | st.lists(st.sampled_from(["a", "b", None, 1, 2.0]), min_size=1, max_size=8)

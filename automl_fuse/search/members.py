@@ -11,7 +11,7 @@ import numpy as np
 
 from automl_fuse.budget import Deadline, Stopwatch
 from automl_fuse.folds import seed_of
-from automl_fuse.search.arms import Arm, Choice, choose
+from automl_fuse.search.arms import MAX_FAILURES, Arm, Choice, choose
 from automl_fuse.search.incumbent import Incumbent
 from automl_fuse.search.studies import Storage, Study
 from automl_fuse.specs import Job, JobResult, Shape
@@ -29,7 +29,7 @@ STRETCH = 2.5
 learners stop at their deadline and keep what they have."""
 MARGIN = 0.95
 """Share of the time to the end of the search that the last jobs are given."""
-OVERRUN = (1.5, 3.0)
+OVERRUN = (1.25, 1.0)
 """A job is killed after its seconds times the first number plus the second."""
 MIN_GAIN = 1e-5
 """Relative gain of the ensemble below which a member is stopped after a fold."""
@@ -343,6 +343,8 @@ class MemberSearch:
         for member in list(self._open.values()):
             for job, watch in list(member.running.values()):
                 if watch.seconds() > factor * job.seconds + extra:
+                    # A learner that ignores its deadline would go on wasting workers.
+                    member.choice.arm.failures = MAX_FAILURES
                     self._fail(
                         member,
                         f"fold {job.fold} was killed: it was given {job.seconds:.1f} s and had "

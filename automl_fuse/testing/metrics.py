@@ -22,28 +22,33 @@ class MetricCase:
     def __init__(self, spec: MetricSpec, task: Task) -> None:
         self.spec = spec
         self.task = task
-        # Positive values: a percentage error is defined for no others.
         signal = np.random.default_rng(1).normal(size=_N_ROWS)
         target = sample_target(signal, task, seed=2)
-        self.y: Array = target if task.is_classification else target + 5.0
-        self.perfect = self._prediction(0)
-        self.fair = self._prediction(_N_ROWS // 5)
-        self.bad = self._prediction(_N_ROWS)
+        # Positive values: a percentage error is defined for no others.
+        self.y: Array = target if task.is_classification else target + 8.0
+        self.ranks = np.random.default_rng(3).permutation(_N_ROWS)
+        if task.is_classification:
+            n_wrong = (0, _N_ROWS // 5, _N_ROWS)
+            self.perfect, self.fair, self.bad = (self._classes(n) for n in n_wrong)
+            self.worse = self.ranks < n_wrong[1]
+        else:
+            self.perfect, self.fair, self.bad = (self._values(s) for s in (0.0, 2.0, 5.0))
+            self.worse = self.ranks < _N_ROWS // 2
 
-    def _prediction(self, n_wrong: int) -> Array:
-        """Predict wrongly the first rows of a random order."""
-        wrong = np.random.default_rng(3).permutation(_N_ROWS)[:n_wrong]
-        said = self.y.copy()
-        if not self.task.is_classification:
-            said[wrong] = self.y[np.roll(wrong, 1)]
-            return said
+    def _classes(self, n_wrong: int) -> Array:
+        """Predict wrongly the rows of the first ranks."""
         n_classes = n_classes_of(self.task)
-        said[wrong] = (said[wrong] + 1) % n_classes
+        said = np.where(self.ranks < n_wrong, (self.y + 1) % n_classes, self.y)
         if self.spec.needs == "label":
             return said
         sure: Floats = np.full((_N_ROWS, n_classes), 0.1 / (n_classes - 1))
         sure[np.arange(_N_ROWS), said] = 0.9
         return sure
+
+    def _values(self, scale: float) -> Array:
+        """Predict with errors up to a scale, the larger the earlier a row's rank."""
+        errors = scale * (1 - 0.9 * self.ranks / _N_ROWS)
+        return self.y + np.where(self.ranks % 2 == 0, errors, -errors)
 
     def score(self, prediction: Array, weight: Floats | None = None) -> float:
         """Score, and require a finite number."""
@@ -79,10 +84,8 @@ def takes_equal_weights_as_none(case: MetricCase) -> None:
 
 
 def uses_weights(case: MetricCase) -> None:
-    """Require that wrong rows of small weight cost less."""
-    wrong = np.random.default_rng(3).permutation(_N_ROWS)[: _N_ROWS // 5]
-    weight = np.ones(_N_ROWS)
-    weight[wrong] = 0.05
+    """Require that badly predicted rows cost less when their weight is small."""
+    weight = np.where(case.worse, 0.05, 1.0)
     plain, weighted = case.score(case.fair), case.score(case.fair, weight / weight.mean())
     require(case.is_better(weighted, plain), f"{plain:.4f}, with weights {weighted:.4f}")
 

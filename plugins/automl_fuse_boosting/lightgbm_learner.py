@@ -28,6 +28,11 @@ _SMALL_BATCH = 1_000
 """Rows below which starting threads takes longer than predicting."""
 
 
+_MISSES = 10
+"""Iterations without any split after which to stop: with random thresholds and few features
+one such iteration happens long before the end, and the next draw finds a split."""
+
+
 class LightGBM:
     """One LightGBM model, stopped early on the validation loss.
 
@@ -140,7 +145,12 @@ def _boost(
     pace = Pace(
         rate=params["learning_rate"], n_rows=len(train.y), deadline=context.deadline
     )
-    while not booster.update():
+    misses = 0
+    while misses < _MISSES:
+        if booster.update():
+            misses += 1
+            continue
+        misses = 0
         loss = booster.eval_valid()[0][2] if valid is not None else None
         if not pace.after(loss):
             break
@@ -180,7 +190,7 @@ def space(suggest: Suggest) -> dict[str, Any]:
 
 
 def cost(shape: Shape, params: Params) -> Cost:
-    iterations = expected_iterations(params["learning_rate"], shape)
+    iterations = expected_iterations(params["learning_rate"], shape.n_rows)
     return Cost(seconds=iterations * .01, bytes=1e6)
 
 

@@ -30,7 +30,7 @@ POWER_ROUNDS = 3
 SMALLEST_SHARE = 1e-6
 """A dimension with less than this share of the largest singular value is rounding noise."""
 
-WORD_CHARACTERS = 10_000
+WORD_CHARACTERS = 4_000
 WORD_ROWS = 20_000
 MAX_CANDIDATES = 10_000
 MAX_WORDS = 300
@@ -179,7 +179,7 @@ class _Terms:
         """
         from scipy.sparse import csr_matrix
 
-        flat, ends = array("i"), array("q", [0])
+        flat, ends = array("i"), array("i", [0])
         for text in texts:
             for word in split(text):
                 positions = known.get(word)
@@ -189,7 +189,7 @@ class _Terms:
                     known[word] = positions
                 flat.extend(positions)
             ends.append(len(flat))
-        cells = (np.ones(len(flat)), np.array(flat, dtype=np.int32), np.array(ends))
+        cells = (np.ones(len(flat)), np.array(flat, dtype=np.int32), np.array(ends, dtype=np.int32))
         counts = csr_matrix(cells, shape=(len(texts), len(self.index)))
         counts.sum_duplicates()
         return counts
@@ -311,7 +311,8 @@ def _outputs(task: Task, y: Array) -> Floats:
     """Return what words are compared with, (n_rows, n_outputs): each class, or the number."""
     if task is Task.REGRESSION:
         return np.asarray(y, dtype=np.float64)[:, None]
-    return (y[:, None] == np.unique(y)).astype(np.float64)
+    of_class: Array = y[:, None] == np.unique(y)
+    return of_class.astype(np.float64)
 
 
 def _association(counts: Any, outputs: Floats, weight: Floats) -> Floats:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from automl_fuse.specs import FitContext, Floats, Matrix, Rows
 from automl_fuse_sklearn.common import indicators, softmax, weights_of
-from automl_fuse_sklearn.predictor import Scorer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from automl_fuse_sklearn.predictor import Scorer
 
 _ONE_SPLIT_FROM = 1500
 """Rows from which one held-out quarter gives enough scores to calibrate on."""

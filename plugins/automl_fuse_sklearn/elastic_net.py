@@ -120,9 +120,16 @@ def _largest_eigenvalue(design: Floats, share: Floats) -> float:
     return 1.1 * size
 
 
-def cost(shape: Shape, _params: Params) -> Cost:
-    """Predict seconds and bytes."""
-    return Cost(seconds=0.0, bytes=8.0 * shape.n_features * (outputs(shape) + 2) + 1500)
+def cost(shape: Shape, params: Params) -> Cost:
+    """Predict seconds and bytes.
+
+    Fitted to CPU times of 1,000 … 16,000 rows, 20 … 400 features and 2 … 20 classes on one
+    core of a 2-core cloud machine. A smaller penalty takes more iterations.
+    """
+    columns = outputs(shape)
+    cells = shape.n_rows * shape.n_features * columns
+    seconds = 0.01 + 1e-7 * cells * (1e-3 / params["penalty"]) ** 0.2
+    return Cost(seconds=seconds, bytes=8.0 * shape.n_features * (columns + 2) + 1500.0)
 
 
 def space(suggest: Suggest) -> dict[str, Any]:

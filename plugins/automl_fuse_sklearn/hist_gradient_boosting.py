@@ -29,6 +29,8 @@ _GROWTH = 1.6
 """Each chunk bins the table anew, so chunks grow."""
 _MAX_CATEGORIES = 250
 """Most categories of a native split; columns of more are read as numbers."""
+_FEW_ROWS = 1_000
+"""Rows below which limiting the threads would take longer than predicting."""
 _PLAIN = ("numbers", "codes", "calendar", "ngrams", "words")
 _TARGET = (*_PLAIN, "target", "counts")
 _FEATURES = ("plain", "target")
@@ -44,13 +46,16 @@ class Boosted:
 
     def predict(self, values: Floats) -> Floats:
         """Return probabilities (n_rows, n_classes), or values (n_rows, 1)."""
+        if len(values) < _FEW_ROWS:
+            return self._predict(values)
+        with limited(self._n_threads):
+            return self._predict(values)
+
+    def _predict(self, values: Floats) -> Floats:
         finite = _finite(values)
         if self._is_classification:
             return np.asarray(self._model.predict_proba(finite))
-        return np.asarray(self._model.predict(finite))[:, None]
-
-    def __getstate__(self) -> dict[str, object]:
-        return dict(self.__dict__)
+        return _column(self._model.predict(finite))
 
 
 def iterations(params: Params) -> int:
@@ -147,8 +152,17 @@ def encoders(params: Params) -> tuple[str, ...]:
 
 
 def cost(shape: Shape, params: Params) -> Cost:
-    """Predict seconds and bytes."""
-    return Cost(seconds=0.0 * shape.n_rows, bytes=float(params["max_leaf_nodes"]))
+    """Predict seconds and bytes.
+
+    Fitted to CPU times of 1,000 … 16,000 rows, 20 … 80 features and 2 … 8 classes on one core
+    of a 2-core cloud machine; early stopping is taken to come at 60 % of the iterations.
+    """
+    trees = 0.6 * iterations(params) * (shape.n_classes if shape.n_classes > 2 else 1)
+    leaves = min(params["max_leaf_nodes"], shape.n_rows / params["min_samples_leaf"] + 1.0)
+    tried = params["max_features"] * shape.n_features
+    each = 8e-4 + 3.2e-6 * leaves * tried + shape.n_rows * (6.4e-7 + 1.6e-8 * tried)
+    bytes_ = trees * (700.0 + 135.0 * leaves) + 2100.0 * shape.n_features
+    return Cost(seconds=0.1 + trees * each, bytes=bytes_)
 
 
 def space(suggest: Suggest) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -49,7 +50,7 @@ class Network:
     @staticmethod
     def empty(sizes: tuple[int, ...]) -> Network:
         """Return a network of zeros with these layer sizes, inputs first."""
-        shapes = list(zip(sizes[:-1], sizes[1:], strict=True))
+        shapes = list(pairwise(sizes))
         vector = np.zeros(sum(a * b + b for a, b in shapes), dtype=np.float32)
         weights, biases, start = [], [], 0
         for a, b in shapes:
@@ -130,8 +131,8 @@ def epochs(n_rows: int) -> int:
 
 
 def batch_size(n_rows: int) -> int:
-    """Return rows of a batch: a fiftieth of the table within 16 … 256."""
-    return int(np.clip(n_rows // 50, 16, 256))
+    """Return rows of a batch: a fiftieth of the table within 32 … 256."""
+    return int(np.clip(n_rows // 50, 32, 256))
 
 
 class Trainer:
@@ -151,6 +152,7 @@ class Trainer:
         self._slope = Network.empty(_sizes(network))
         self._mean = np.zeros_like(network.vector)
         self._square = np.zeros_like(network.vector)
+        self._spare = np.zeros_like(network.vector)
         self._step = 0
 
     def learn(self, features: Singles, goal: Singles, weight: Singles, rate: float) -> None:
@@ -164,7 +166,7 @@ class Trainer:
             np.sum(error, axis=0, out=self._slope.biases[i])
             if i > 0:
                 error = (error @ self._network.weights[i].T) * masks[i - 1]
-        self._adam(np.float32(rate))
+        self._adam(rate)
 
     def _forward(self, features: Singles) -> tuple[list[Singles], list[Singles]]:
         """Return the activations of all layers, inputs first, and slopes of the hidden ones."""
@@ -181,16 +183,23 @@ class Trainer:
             activations.append(signal)
         return activations, masks
 
-    def _adam(self, rate: np.float32) -> None:
+    def _adam(self, rate: float) -> None:
         self._step += 1
-        slope = self._slope.vector
-        self._mean += np.float32(1.0 - _BETA1) * (slope - self._mean)
-        self._square += np.float32(1.0 - _BETA2) * (slope * slope - self._square)
-        scale = np.float32(math.sqrt(1.0 - _BETA2**self._step) / (1.0 - _BETA1**self._step))
+        slope, spare = self._slope.vector, self._spare
+        self._mean *= np.float32(_BETA1)
+        self._mean += np.multiply(slope, np.float32(1.0 - _BETA1), out=spare)
+        self._square *= np.float32(_BETA2)
+        np.multiply(slope, slope, out=spare)
+        spare *= np.float32(1.0 - _BETA2)
+        self._square += spare
+        scale = math.sqrt(1.0 - _BETA2**self._step) / (1.0 - _BETA1**self._step)
         for weight in self._network.weights:
-            weight *= np.float32(1.0 - rate * self._plan.decay)
-        change = self._mean / (np.sqrt(self._square) + np.float32(_EPSILON))
-        self._network.vector[:] -= rate * scale * change
+            np.multiply(weight, np.float32(1.0 - rate * self._plan.decay), out=weight)
+        np.sqrt(self._square, out=spare)
+        spare += np.float32(_EPSILON)
+        np.divide(self._mean, spare, out=spare)
+        spare *= np.float32(rate * scale)
+        np.subtract(self._network.vector, spare, out=self._network.vector)
 
 
 def _sizes(network: Network) -> tuple[int, ...]:
@@ -299,8 +308,17 @@ def _train(
 
 
 def cost(shape: Shape, params: Params) -> Cost:
-    """Predict seconds and bytes."""
-    return Cost(seconds=0.0 * shape.n_rows, bytes=float(params["width"]))
+    """Predict seconds and bytes.
+
+    Fitted to CPU times of 1,000 … 16,000 rows, 20 … 200 features and all portfolio points on
+    one core of a 2-core cloud machine; early stopping is taken to save half.
+    """
+    width, depth = params["width"], params["depth"]
+    count = width * (shape.n_features + (depth - 1) * width + shape.n_classes)
+    batch = batch_size(shape.n_rows)
+    steps = 0.5 * epochs(shape.n_rows) * math.ceil(shape.n_rows / batch)
+    seconds = 0.02 + steps * (4e-5 * depth + count * (7e-9 + 1.2e-10 * batch))
+    return Cost(seconds=seconds, bytes=4.0 * count + 16.0 * shape.n_features + 2000.0)
 
 
 def space(suggest: Suggest) -> dict[str, Any]:

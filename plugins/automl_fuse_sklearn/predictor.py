@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from automl_fuse.specs import Floats
+if TYPE_CHECKING:
+    from automl_fuse.specs import Floats
 
 
 class Predictor(Protocol):

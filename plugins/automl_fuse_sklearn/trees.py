@@ -6,14 +6,17 @@ inner nodes keep feature, threshold and children, leaves keep their prediction.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from automl_fuse.specs import Array, Floats
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from automl_fuse.specs import Array, Floats
 
 _LARGEST = float(np.finfo(np.float32).max)
 

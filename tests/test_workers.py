@@ -1,0 +1,137 @@
+import os
+import signal
+import time
+
+import numpy as np
+import pytest
+
+from automl_fuse.errors import SettingsError
+from automl_fuse.run import RunDirectory
+from automl_fuse.specs import ExecutorContext, Job, JobResult
+from automl_fuse.workers import InlineExecutor, ProcessExecutor, open_executor
+
+
+class Runner:
+    """Does what the learner's name says."""
+
+    def __init__(self, size: int = 10) -> None:
+        self.data = np.arange(float(size))
+
+    def __call__(self, job: Job) -> JobResult:
+        if job.learner == "crash":
+            os.kill(os.getpid(), signal.SIGSEGV)
+        if job.learner == "exit":
+            print("last words", flush=True)
+            os._exit(3)
+        if job.learner == "sleep":
+            time.sleep(600)
+        if job.learner == "flood":
+            print("x" * 1_000_000, flush=True)
+        if job.learner == "write":
+            self.data[0] = 1.0
+        return JobResult(
+            job=job,
+            predictions=np.full((2, 1), float(self.data.sum())),
+            fit_seconds=float(os.getpid()),
+            predict_seconds=0.0,
+            bytes=0,
+        )
+
+
+def job(learner: str, fold: int = 0) -> Job:
+    return Job(member=f"{learner}-0", learner=learner, params={}, fold=fold, seconds=60.0)
+
+
+def gather(executor, number):
+    results = []
+    for _ in range(200):
+        results += executor.collect(0.2)
+        if len(results) == number:
+            return results
+    pytest.fail(f"{len(results)} of {number} results after 40 s")
+
+
+@pytest.fixture
+def executor(tmp_path, monkeypatch):
+    # Workers import the runner's class from this file.
+    monkeypatch.syspath_prepend(os.path.dirname(__file__))
+    runner_class = __import__("test_workers").Runner
+    context = ExecutorContext(runner=runner_class(), n_workers=2, n_threads=1)
+    made = ProcessExecutor(context, RunDirectory(tmp_path))
+    yield made
+    made.close()
+
+
+def test_jobs_run_in_processes_at_the_same_time(executor):
+    assert executor.idle == 2
+    executor.submit(job("good", 0))
+    executor.submit(job("good", 1))
+    assert executor.idle == 0
+    results = gather(executor, 2)
+    assert {result.job.fold for result in results} == {0, 1}
+    assert len({result.fit_seconds for result in results} - {float(os.getpid())}) == 2
+    assert results[0].predictions.tolist() == [[45.0], [45.0]]
+    assert executor.idle == 2
+
+
+@pytest.mark.parametrize(
+    ("learner", "words"), [("crash", "signal 11"), ("exit", "exit code 3"), ("exit", "last words")]
+)
+def test_a_dying_worker_costs_one_job_and_is_replaced(executor, learner, words):
+    executor.submit(job(learner))
+    (result,) = gather(executor, 1)
+    assert result.predictions is None
+    assert words in result.error
+    for fold in range(4):
+        executor.submit(job("good", fold))
+    assert all(not result.error for result in gather(executor, 4))
+
+
+def test_a_cancelled_job_gives_no_result_and_frees_its_worker(executor):
+    sleeper = job("sleep")
+    executor.submit(sleeper)
+    executor.submit(job("good", 1))
+    gather(executor, 1)
+    executor.cancel(sleeper)
+    assert executor.idle == 2
+    executor.submit(job("good", 2))
+    executor.submit(job("good", 3))
+    assert {result.job.fold for result in gather(executor, 2)} == {2, 3}
+
+
+def test_what_a_learner_prints_does_not_disturb_results(executor):
+    executor.submit(job("flood"))
+    (result,) = gather(executor, 1)
+    assert not result.error
+
+
+def test_a_learner_cannot_write_into_the_shared_data(executor):
+    executor.submit(job("write"))
+    (result,) = gather(executor, 1)
+    assert "read-only" in result.error
+
+
+def test_close_may_be_called_twice_and_ends_the_processes(executor):
+    executor.submit(job("good"))
+    (result,) = gather(executor, 1)
+    executor.close()
+    executor.close()
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(result.fit_seconds), 0)
+
+
+def test_inline_runs_when_asked_for_results():
+    executor = InlineExecutor(Runner())
+    executor.submit(job("good", 0))
+    executor.submit(job("good", 1))
+    executor.cancel(job("good", 0))
+    assert executor.idle == 0
+    assert [result.job.fold for result in executor.collect(0.0)] == [1]
+    assert executor.collect(0.0) == []
+    assert executor.idle == 1
+
+
+def test_an_unknown_executor_is_refused(tmp_path):
+    context = ExecutorContext(runner=Runner(), n_workers=1, n_threads=1)
+    with pytest.raises(SettingsError, match="processes, inline"):
+        open_executor("cluster", context, RunDirectory(tmp_path), {})
