@@ -20,7 +20,7 @@ USELESS_DISCOUNT = 0.6
 """Factor on a learner's merits for each member of it that added nothing."""
 MAX_FAILURES = 2
 """Failed members in a row after which a learner is given up."""
-EXPLORATION = 0.3
+EXPLORATION = 0.5
 """Weight of the bandit's confidence bound, relative to the best learner's gain per second."""
 RECENT = 3
 """Members that a learner's gain per second is averaged over."""

@@ -46,10 +46,10 @@ _BATCH_TOLERANCE = 1e-5
 class LearnerCase:
     """A learner on one task: its cheapest configuration, and fits that checks share."""
 
-    def __init__(self, spec: LearnerSpec, task: Task) -> None:
+    def __init__(self, spec: LearnerSpec, task: Task, n_classes: int | None = None) -> None:
         self.spec = spec
         self.task = task
-        self.n_classes = n_classes_of(task)
+        self.n_classes = n_classes or n_classes_of(task)
         shape = Shape(n_rows=_N_TRAIN, n_features=5, n_classes=self.n_classes, task=task)
         points = [point.params for point in spec.portfolio]
         self.params: Params = min(points, key=lambda p: spec.cost(shape, p).seconds)
@@ -57,7 +57,8 @@ class LearnerCase:
     def rows(self, n_rows: int, seed: int, params: Params | None = None) -> Rows:
         """Return rows as the encoders of a configuration would make them."""
         encoders = self.spec.encoders_for(self.params if params is None else params)
-        return sample_rows(self.task, encoders, n_rows=n_rows, seed=seed)
+        task = Task.BINARY if self.n_classes == 2 else self.task
+        return sample_rows(task, encoders, n_rows=n_rows, seed=seed)
 
     @cached_property
     def train(self) -> Rows:
@@ -254,6 +255,14 @@ def fits_few_rows(case: LearnerCase) -> None:
     case.predict(case.fit(few, case.few(1)), case.test.X)
 
 
+def fits_a_fold_that_lacks_a_class(case: LearnerCase) -> None:
+    """Require that a task of several classes can be learned from a fold that holds two of them."""
+    if case.task is Task.MULTICLASS:
+        two = LearnerCase(case.spec, case.task, n_classes=2)
+        two.predict(two.model, two.test.X)
+        two.predict(through_pickle(two.model), two.test.X)
+
+
 def survives_missing_values(case: LearnerCase) -> None:
     """Require that missing values are learned and predicted, where its encoders keep them."""
     if not case.keeps_missing:
@@ -335,6 +344,7 @@ _RULES = (
     fits_one_feature,
     fits_a_constant_feature,
     fits_few_rows,
+    fits_a_fold_that_lacks_a_class,
     survives_missing_values,
     survives_a_missing_feature,
     survives_extreme_values,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
+import time
 from itertools import combinations, pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -262,16 +263,25 @@ def test_weights_matter(name: str, task: Task) -> None:
 @pytest.mark.parametrize(("name", "task"), CASES)
 def test_past_deadline_gives_a_model_quickly(name: str, task: Task) -> None:
     train, valid = make_rows(task, n_rows=2_000, n_features=20), make_rows(task, n_features=20)
+    __import__("sklearn.ensemble")
+    start = time.process_time()
     learner = fitted(name, task, train, valid, deadline=Past())
+    assert time.process_time() - start < 3.0
     assert_valid(task, learner.predict(valid.X), len(valid.y))
 
 
-@pytest.mark.parametrize(
-    ("name", "iterations"), [("extra_trees", "_trees"), ("random_forest", "_trees")]
-)
-def test_past_deadline_stops_forests(name: str, iterations: str) -> None:
+@pytest.mark.parametrize("name", ["extra_trees", "random_forest"])
+def test_past_deadline_keeps_one_tree(name: str) -> None:
     learner = fitted(name, Task.BINARY, make_rows(Task.BINARY), deadline=Past())
-    assert len(getattr(learner.model, iterations)) == 1
+    assert len(learner.model._trees) == 1
+    assert len(fitted(name, Task.BINARY, make_rows(Task.BINARY)).model._trees) == 40
+
+
+def test_past_deadline_keeps_the_first_chunk_of_boosting() -> None:
+    name = "hist_gradient_boosting"
+    learner = fitted(name, Task.BINARY, make_rows(Task.BINARY), deadline=Past())
+    assert learner.model._model.n_iter_ == 25
+    assert fitted(name, Task.BINARY, make_rows(Task.BINARY)).model._model.n_iter_ > 100
 
 
 @pytest.mark.parametrize(("name", "task"), CASES)
