@@ -12,6 +12,7 @@ from automl_fuse import report
 from automl_fuse.artefact import save
 from automl_fuse.budget import Deadline, Stopwatch, now, plan, usable_cores
 from automl_fuse.compression import compress
+from automl_fuse.eligibility import eligible_learners, unread_columns
 from automl_fuse.errors import NothingFittedError, SettingsError
 from automl_fuse.folds import cross_fitting, make_folds, seed_of
 from automl_fuse.fusion import cross_fitted, fit_calibration, fit_final
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from automl_fuse.run import RunDirectory
     from automl_fuse.schema import Schema
     from automl_fuse.search import FinishedMember, FusionChoice, SearchOutcome
-    from automl_fuse.specs import Array, Floats, Kind, LearnerSpec, Loss, MetricSpec, Observer
+    from automl_fuse.specs import Array, Floats, LearnerSpec, Loss, MetricSpec, Observer
     from automl_fuse.table import Dataset
 
 _log = logging.getLogger("automl_fuse")
@@ -114,8 +115,8 @@ def fit(
     schema = infer(dataset.table, settings.kinds)
     objective = resolve(metric, dataset.task, plugins.metrics)
     trial_data = _trial_data(dataset, schema, settings)
-    learners, skipped = _learners(plugins, trial_data, settings)
-    notes = [*dataset.warnings, *schema.warnings, *_unread_columns(trial_data, plugins, learners)]
+    learners, skipped = eligible_learners(plugins, trial_data, settings.learners)
+    notes = [*dataset.warnings, *schema.warnings, *unread_columns(plugins, trial_data, learners)]
     for note in notes:
         _log.warning(note)
     with open_run(settings.output) as run:
@@ -267,59 +268,6 @@ def _trial_data(dataset: Dataset, schema: Schema, settings: Settings) -> TrialDa
         n_classes=1 if dataset.classes is None else len(dataset.classes),
         seed=settings.seed,
     )
-
-
-def _learners(
-    plugins: Plugins, data: TrialData, settings: Settings
-) -> tuple[list[LearnerSpec], list[dict[str, str]]]:
-    """Return the learners that fit this table, and why the others do not."""
-    chosen = select(settings.learners, plugins.learners, "learner", plugins.missing)
-    usable, skipped = [], []
-    for spec in chosen.values():
-        reason = _misfit(spec, data, plugins)
-        if reason:
-            skipped.append({"learner": spec.name, "reason": reason})
-        else:
-            usable.append(spec)
-    if not usable:
-        reasons = "; ".join(f"{item['learner']}: {item['reason']}" for item in skipped)
-        raise NothingFittedError(
-            f"No learner fits this table ({reasons or 'none is installed'}). "
-            "Install one with pip install 'automl-fuse[boosting]', or unblock a plugin."
-        )
-    return usable, skipped
-
-
-def _misfit(spec: LearnerSpec, data: TrialData, plugins: Plugins) -> str:
-    if data.task not in spec.tasks:
-        return f"it does not learn {data.task} tasks"
-    n_rows = max(len(fold.train) for fold in data.folds)
-    if spec.max_rows is not None and n_rows > spec.max_rows:
-        return f"it is limited to {spec.max_rows} rows, and a fold has {n_rows}"
-    if not _kinds_read(spec, plugins) & {column.kind for column in data.columns.columns}:
-        return "its encoders read no column of this table"
-    return ""
-
-
-def _kinds_read(spec: LearnerSpec, plugins: Plugins) -> frozenset[Kind]:
-    names = {
-        name
-        for configuration in spec.portfolio
-        for name in spec.encoders_for(configuration.params)
-        if name in plugins.encoders
-    }
-    return frozenset(kind for name in names for kind in plugins.encoders[name].kinds)
-
-
-def _unread_columns(
-    data: TrialData, plugins: Plugins, learners: Sequence[LearnerSpec]
-) -> list[str]:
-    read = {kind for spec in learners for kind in _kinds_read(spec, plugins)}
-    return [
-        f"Column {column.name!r} is not used: no installed encoder reads {column.kind} columns."
-        for column in data.columns.columns
-        if column.kind not in read
-    ]
 
 
 def _order(values: Array, name: str) -> Array:

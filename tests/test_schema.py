@@ -41,7 +41,7 @@ def schema_of(**columns: Any) -> Schema:
 
 
 def values_of(columns: Columns) -> Mapping[str, np.ndarray]:
-    return columns.values  # noqa: PD011 (no pandas object)
+    return columns.values
 
 
 def typed(schema: Schema, **columns: Any) -> np.ndarray:

@@ -70,9 +70,9 @@ def travel(n_rows: int) -> float:
     return min(60.0, max(4.0, 8.0 * math.sqrt(n_rows / 1_000)))
 
 
-def expected_iterations(rate: float, n_rows: int) -> float:
-    """Return the iterations that a fit with early stopping is expected to run."""
-    return min(MAX_TREES, travel(n_rows) / rate + patience(n_rows, rate))
+def expected_iterations(rate: float, distance: float, n_rows: int) -> float:
+    """Return the iterations that a fit of this distance and patience is expected to run."""
+    return min(MAX_TREES, distance / rate + patience(n_rows, rate))
 
 
 class Pace:
@@ -88,6 +88,9 @@ class Pace:
         Learning rate of the configuration.
     n_rows : int
         Training rows.
+    distance : float
+        Sum of the learning rates of all iterations that the fit is expected to need; without
+        validation rows it runs exactly that far. See `travel`.
     deadline : Deadline
         When to stop.
     top : float
@@ -106,7 +109,13 @@ class Pace:
     """
 
     def __init__(
-        self, *, rate: float, n_rows: int, deadline: Deadline, top: float = MAX_RATE
+        self,
+        *,
+        rate: float,
+        n_rows: int,
+        distance: float,
+        deadline: Deadline,
+        top: float = MAX_RATE,
     ) -> None:
         self.rate = rate
         self.iterations = 0
@@ -116,8 +125,8 @@ class Pace:
         self._n_rows = n_rows
         self._deadline = deadline
         self._loss = math.inf
+        self._distance = distance
         self._travelled = 0.0
-        self._travel = travel(n_rows)
         self._start = self._last = self._checked = self._remaining()
         self._longest = self._spike = 0.0
         self._next_check = _FIRST_CHECK
@@ -157,7 +166,7 @@ class Pace:
             return True
         if has_loss:
             return self.iterations - self.best >= patience(self._n_rows, self.rate)
-        return self._travelled >= self._travel - 1e-9
+        return self._travelled >= self._distance - 1e-9
 
     def _is_check_due(self, remaining: float) -> bool:
         slow = self.iterations >= 2 and self._checked - remaining > self._start / _CHECKS_PER_FIT
@@ -171,7 +180,7 @@ class Pace:
         # Libraries start threads and fill caches in one early iteration: it tells nothing.
         elapsed = self._start - remaining - self._spike
         affordable = _USABLE * remaining * (self.iterations - 1) / max(elapsed, 1e-9)
-        wanted = min(self._top, (self._travel - self._travelled) / max(affordable, 1.0))
+        wanted = min(self._top, (self._distance - self._travelled) / max(affordable, 1.0))
         if wanted < 1.05 * self.rate:
             return False
         self.rate = wanted

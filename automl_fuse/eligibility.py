@@ -1,0 +1,84 @@
+"""Which learners fit a table, and why the others do not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from automl_fuse.errors import NothingFittedError
+from automl_fuse.inventory import select
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from automl_fuse.inventory import Plugins
+    from automl_fuse.specs import Kind, LearnerSpec
+    from automl_fuse.trial import TrialData
+
+
+def eligible_learners(
+    plugins: Plugins, data: TrialData, names: Sequence[str] | None
+) -> tuple[list[LearnerSpec], list[dict[str, str]]]:
+    """Return the learners that fit the table, and the reason of each that does not.
+
+    Parameters
+    ----------
+    plugins : Plugins
+        What is installed.
+    data : TrialData
+        Typed columns, folds and task.
+    names : sequence of str or None
+        Learners that the user wants; all if None.
+
+    Raises
+    ------
+    SettingsError
+        If a name is unknown.
+    NothingFittedError
+        If no learner fits.
+    """
+    chosen = select(names, plugins.learners, "learner", plugins.missing)
+    usable, skipped = [], []
+    for spec in chosen.values():
+        reason = _misfit(spec, data, plugins)
+        if reason:
+            skipped.append({"learner": spec.name, "reason": reason})
+        else:
+            usable.append(spec)
+    if not usable:
+        reasons = "; ".join(f"{item['learner']}: {item['reason']}" for item in skipped)
+        raise NothingFittedError(
+            f"No learner fits this table ({reasons or 'none is installed'}). "
+            "Install one with pip install 'automl-fuse[boosting]', or unblock a plugin."
+        )
+    return usable, skipped
+
+
+def unread_columns(plugins: Plugins, data: TrialData, learners: Sequence[LearnerSpec]) -> list[str]:
+    """Return a note for each column that no learner's encoders read."""
+    read = {kind for spec in learners for kind in _kinds_read(spec, plugins)}
+    return [
+        f"Column {column.name!r} is not used: no installed encoder reads {column.kind} columns."
+        for column in data.columns.columns
+        if column.kind not in read
+    ]
+
+
+def _misfit(spec: LearnerSpec, data: TrialData, plugins: Plugins) -> str:
+    if data.task not in spec.tasks:
+        return f"it does not learn {data.task} tasks"
+    n_rows = max(len(fold.train) for fold in data.folds)
+    if spec.max_rows is not None and n_rows > spec.max_rows:
+        return f"it is limited to {spec.max_rows} rows, and a fold has {n_rows}"
+    if not _kinds_read(spec, plugins) & {column.kind for column in data.columns.columns}:
+        return "its encoders read no column of this table"
+    return ""
+
+
+def _kinds_read(spec: LearnerSpec, plugins: Plugins) -> frozenset[Kind]:
+    names = {
+        name
+        for configuration in spec.portfolio
+        for name in spec.encoders_for(configuration.params)
+        if name in plugins.encoders
+    }
+    return frozenset(kind for name in names for kind in plugins.encoders[name].kinds)

@@ -1,0 +1,139 @@
+"""Columns of a table converted to the kinds they are known to have."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from automl_fuse.schema.cells import first_present, holds, unfit
+from automl_fuse.schema.dates import parse_dates
+from automl_fuse.specs import Array, Column, Floats, Kind
+from automl_fuse.table import NULL_TEXTS, format_cell, parse_numbers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+_TRUE = frozenset({"1", "1.0", "t", "true", "y", "yes"})
+_FALSE = frozenset({"0", "0.0", "f", "false", "n", "no"})
+
+
+def to_texts(column: Column, values: Array) -> Array:
+    """Return any scalar column as str objects, None where missing."""
+    if holds(values, str):
+        return values
+    texts = np.full(len(values), None, dtype=object)
+    first = first_present(values)
+    if first < 0:
+        return texts
+    if values.dtype == object and not isinstance(values[first], bool):
+        raise unfit(column, first, values[first], "text or a number")
+    cells = list(values) if values.dtype.kind == "M" else values.tolist()
+    known: dict[Any, str | None] = {}
+    for row, cell in enumerate(cells):
+        if cell is None or cell != cell:  # noqa: PLR0124 (NaN and NaT are unequal to themselves)
+            continue
+        if cell not in known:
+            known[cell] = format_cell(cell)
+        texts[row] = known[cell]
+    return texts
+
+
+def _to_numeric(column: Column, values: Array) -> Array:
+    if values.dtype.kind in "fb":
+        return values.astype(np.float64, copy=False)
+    first = first_present(values)
+    if first < 0:
+        return np.full(len(values), np.nan)
+    if holds(values, bool):
+        return values.astype(np.float64)
+    if not holds(values, str):
+        raise unfit(column, first, values[first], "a number")
+    numbers, bad = parse_numbers(values)
+    if bad >= 0:
+        raise unfit(column, bad, values[bad], "a number")
+    return numbers
+
+
+def _to_boolean(column: Column, values: Array) -> Array:
+    if values.dtype.kind == "b" or holds(values, bool):
+        return values.astype(np.float64)
+    if values.dtype.kind == "f":
+        wrong = ~(np.isnan(values) | (values == 0) | (values == 1))
+        if wrong.any():
+            row = int(np.argmax(wrong))
+            raise unfit(column, row, float(values[row]), "true or false")
+        return values
+    flags = np.full(len(values), np.nan)
+    first = first_present(values)
+    if first >= 0 and not holds(values, str):
+        raise unfit(column, first, values[first], "true or false")
+    for row, value in enumerate(values) if first >= 0 else ():
+        word = None if value is None else value.strip().lower()
+        if word in _TRUE or word in _FALSE:
+            flags[row] = word in _TRUE
+        elif word is not None and word not in NULL_TEXTS:
+            raise unfit(column, row, value, "true or false")
+    return flags
+
+
+def _to_datetime(column: Column, values: Array) -> Array:
+    if values.dtype.kind == "M":
+        return values
+    first = first_present(values)
+    if first < 0:
+        return np.full(len(values), "NaT", "datetime64[us]")
+    expected = "a date such as 2024-12-31 or 2024-12-31 23:59:59"
+    if not holds(values, str):
+        raise unfit(column, first, values[first], expected)
+    moments, bad = parse_dates(values)
+    if bad >= 0:
+        raise unfit(column, bad, values[bad], expected)
+    return moments
+
+
+def _to_sequence(column: Column, values: Array) -> Array:
+    first = first_present(values)
+    cells = np.full(len(values), None, dtype=object)
+    if first < 0:
+        return cells
+    if values.dtype != object:
+        raise unfit(column, first, values[first], "a list of numbers")
+    for row, value in enumerate(values):
+        if value is not None:
+            cells[row] = _sequence(value)
+            if cells[row] is None:
+                raise unfit(column, row, value, "a list of numbers")
+    return cells
+
+
+def _sequence(value: object) -> Floats | None:
+    """Return the numbers of one cell, or None where it is no regular list of numbers."""
+    if not isinstance(value, list | tuple | np.ndarray):
+        return None
+    try:
+        return np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        return None
+
+
+def _to_files(column: Column, values: Array) -> Array:
+    first = first_present(values)
+    if first < 0:
+        return np.full(len(values), None, dtype=object)
+    if values.dtype != object or isinstance(values[first], bool):
+        expected = f"{column.kind.value} bytes or the path of an {column.kind.value} file"
+        raise unfit(column, first, values[first], expected)
+    return values
+
+
+CONVERTERS: Mapping[Kind, Callable[[Column, Array], Array]] = {
+    Kind.NUMERIC: _to_numeric,
+    Kind.BOOLEAN: _to_boolean,
+    Kind.DATETIME: _to_datetime,
+    Kind.TEXT: to_texts,
+    Kind.SEQUENCE: _to_sequence,
+    Kind.IMAGE: _to_files,
+    Kind.AUDIO: _to_files,
+}
+"""How columns of each kind are converted; categories have look-ups of their own."""
