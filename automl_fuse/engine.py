@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from automl_fuse.run import RunDirectory
     from automl_fuse.schema import Schema
     from automl_fuse.search import FinishedMember, FusionChoice, SearchOutcome
-    from automl_fuse.specs import Array, Floats, LearnerSpec, Loss, MetricSpec, Observer
+    from automl_fuse.specs import Array, Floats, FusionSpec, LearnerSpec, Loss, MetricSpec, Observer
     from automl_fuse.table import Dataset
 
 _log = logging.getLogger("automl_fuse")
@@ -115,6 +115,7 @@ def fit(
     schema = infer(dataset.table, settings.kinds)
     objective = resolve(metric, dataset.task, plugins.metrics)
     trial_data = _trial_data(dataset, schema, settings)
+    fusions = select(settings.fusions, plugins.fusions, "fusion", plugins.missing)
     learners, skipped = eligible_learners(plugins, trial_data, settings.learners)
     notes = [*dataset.warnings, *schema.warnings, *unread_columns(plugins, trial_data, learners)]
     for note in notes:
@@ -123,6 +124,7 @@ def fit(
         session = _Session(
             settings=settings,
             plugins=plugins,
+            fusions=tuple(fusions.values()),
             data=trial_data,
             objective=objective,
             run=run,
@@ -152,6 +154,7 @@ class _Session:
 
     settings: Settings
     plugins: Plugins
+    fusions: tuple[FusionSpec, ...]
     data: TrialData
     objective: MetricSpec
     run: RunDirectory
@@ -345,11 +348,10 @@ def _fuse(session: _Session, outcome: SearchOutcome) -> _Fused:
     )
     oof = np.stack([member.oof[rows] for member in members])
     y, weight = data.y[rows], None if data.weight is None else data.weight[rows]
-    specs = select(session.settings.fusions, session.plugins.fusions, "fusion")
     choosing = session.fusion_context(session.times.choose)
     few, splits = _sampled(y, choosing.seed)
     choice = choose_fusion(
-        list(specs.values()),
+        session.fusions,
         oof[:, few],
         (y[few], None if weight is None else weight[few]),
         splits,

@@ -9,7 +9,7 @@ from automl_fuse.errors import NothingFittedError
 from automl_fuse.folds import cross_fitting, make_folds
 from automl_fuse.metrics import METRICS, loss_of
 from automl_fuse.search import MemberSearch, SearchLimits, choose_fusion
-from automl_fuse.search.arms import MAX_FAILURES, Arm, choose
+from automl_fuse.search.arms import MAX_FAILURES, Allowance, Arm, choose
 from automl_fuse.search.incumbent import Incumbent
 from automl_fuse.search.studies import Storage, Study
 from automl_fuse.specs import (
@@ -66,6 +66,10 @@ def learner(name, *merits, seconds=0.01, space=no_space):
 
 def arm(spec):
     return Arm(spec=spec, study=Study(spec.name, Storage(None), 0), portfolio=list(spec.portfolio))
+
+
+def allowed(seconds, left=1e9):
+    return Allowance(given=seconds, stretch=1.0, left=left)
 
 
 class Executor:
@@ -224,22 +228,29 @@ def test_no_time_at_all_finds_nothing(data):
 
 
 def test_a_member_that_cannot_finish_is_not_tried():
-    choice = choose([arm(learner("huge", 1.0, seconds=100)), arm(learner("small", 0.1))], SHAPE, 1)
+    huge = arm(learner("huge", 1.0, seconds=100))
+    choice = choose([huge, arm(learner("small", 0.1))], SHAPE, allowed(1))
     assert choice.arm.spec.name == "small"
-    assert choose([arm(learner("huge", 1.0, seconds=100))], SHAPE, 1) is None
+    assert choose([huge], SHAPE, allowed(1)) is None
+
+
+def test_a_cheap_member_goes_before_a_slightly_better_one():
+    arms = [arm(learner("slow", 0.9, seconds=2.0)), arm(learner("quick", 0.8, seconds=0.01))]
+    assert choose(arms, SHAPE, allowed(2, left=4)).arm.spec.name == "quick"
+    assert choose(arms, SHAPE, allowed(2, left=400)).arm.spec.name == "slow"
 
 
 def test_predicted_costs_follow_the_measured_ones():
     quick = arm(learner("quick", 1.0, 0.5, seconds=0.1))
     quick.ratios += [50.0, 60.0]
-    assert choose([quick], SHAPE, 1.0) is None
-    assert choose([quick], SHAPE, 10.0).seconds == pytest.approx(5.5)
+    assert choose([quick], SHAPE, allowed(1)) is None
+    assert choose([quick], SHAPE, allowed(10)).seconds == pytest.approx(5.5)
 
 
 def test_learners_that_add_nothing_lose_merit():
     vain, modest = arm(learner("vain", 0.9)), arm(learner("modest", 0.8))
     vain.record(0.0, 1.0, [0.1])
-    assert choose([vain, modest], SHAPE, 1.0).arm is modest
+    assert choose([vain, modest], SHAPE, allowed(1)).arm is modest
 
 
 def test_the_bandit_prefers_gain_per_second_and_tries_all():
@@ -249,7 +260,7 @@ def test_the_bandit_prefers_gain_per_second_and_tries_all():
         a.record(gain, 1.0, [0.5, 0.5])
     picked = []
     for _ in range(40):
-        choice = choose(arms, SHAPE, 10.0)
+        choice = choose(arms, SHAPE, allowed(10))
         picked.append(choice.arm.spec.name)
         choice.arm.record(0.2 if choice.arm is arms[0] else 0.001, 1.0, [0.5, 0.5])
     assert picked.count("rich") > picked.count("poor") > 0

@@ -85,8 +85,38 @@ class Choice:
     seconds: float
 
 
-def choose(arms: Sequence[Arm], shape: Shape, affordable: float) -> Choice | None:
+@dataclass(frozen=True, kw_only=True)
+class Allowance:
+    """Time of one fold, in seconds.
+
+    Attributes
+    ----------
+    given : float
+        What a fold may take: learners stop then, and keep what they have.
+    stretch : float
+        A member is tried if its predicted time is at most so many times ``given``.
+    left : float
+        What a fold could take if the member had all the time that is left.
+    """
+
+    given: float
+    stretch: float
+    left: float
+
+    def permits(self, seconds: float) -> bool:
+        """Return whether a fold of this predicted time is worth beginning."""
+        return seconds <= self.stretch * self.given
+
+    def spared(self, seconds: float) -> float:
+        """Return the share of the time left that remains after a member of this time."""
+        return 1 - min(seconds, self.given) / max(self.left, 1e-9)
+
+
+def choose(arms: Sequence[Arm], shape: Shape, allowance: Allowance) -> Choice | None:
     """Return the next member to try, or None if nothing fits into the time.
+
+    Portfolios come first, in falling order of merit, discounted for learners that added
+    nothing so far and by the share of the time left that the member would take.
 
     Parameters
     ----------
@@ -94,31 +124,26 @@ def choose(arms: Sequence[Arm], shape: Shape, affordable: float) -> Choice | Non
         The learners.
     shape : Shape
         Size of one fold's training rows.
-    affordable : float
-        Predicted seconds of one fold above which a member is not tried.
+    allowance : Allowance
+        Time of one fold.
     """
     machine = _median([ratio for arm in arms for ratio in arm.ratios])
-    ranked = sorted(
-        (
-            (-entry.merit * USELESS_DISCOUNT**arm.useless, position, number)
-            for position, arm in enumerate(arms)
-            if arm.is_open
-            for number, entry in enumerate(arm.portfolio)
-        ),
-    )
-    for _, position, number in ranked:
-        arm = arms[position]
-        entry = arm.portfolio[number]
-        seconds = arm.spec.cost(shape, entry.params).seconds * _median(arm.ratios, machine)
-        if seconds <= affordable:
-            arm.portfolio.remove(entry)
-            return Choice(
-                arm=arm, draw=arm.study.ask(arm.spec.space, entry.params), seconds=seconds
-            )
-    return _choose_by_bandit(arms, affordable)
+    ranked = []
+    for position, arm in enumerate(arms):
+        for number, entry in enumerate(arm.portfolio if arm.is_open else ()):
+            seconds = arm.spec.cost(shape, entry.params).seconds * _median(arm.ratios, machine)
+            if allowance.permits(seconds):
+                worth = entry.merit * USELESS_DISCOUNT**arm.useless * allowance.spared(seconds)
+                ranked.append((-worth, position, number, seconds))
+    if not ranked:
+        return _choose_by_bandit(arms, allowance)
+    _, position, number, seconds = min(ranked)
+    arm = arms[position]
+    entry = arm.portfolio.pop(number)
+    return Choice(arm=arm, draw=arm.study.ask(arm.spec.space, entry.params), seconds=seconds)
 
 
-def _choose_by_bandit(arms: Sequence[Arm], affordable: float) -> Choice | None:
+def _choose_by_bandit(arms: Sequence[Arm], allowance: Allowance) -> Choice | None:
     """Pick the learner of the highest upper bound on the ensemble's gain per second.
 
     The bound follows UCB1 (Auer et al. 2002, figure 1), on the mean of the latest gains, since
@@ -136,7 +161,7 @@ def _choose_by_bandit(arms: Sequence[Arm], affordable: float) -> Choice | None:
 
     for arm in sorted(playable, key=bound, reverse=True):
         seconds = _median(arm.fold_seconds[-RECENT:])
-        if seconds <= affordable:
+        if allowance.permits(seconds):
             return Choice(arm=arm, draw=arm.study.ask(arm.spec.space), seconds=seconds)
     return None
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from automl_fuse.budget import Deadline, Stopwatch
 from automl_fuse.folds import seed_of
-from automl_fuse.search.arms import MAX_FAILURES, Arm, Choice, choose
+from automl_fuse.search.arms import MAX_FAILURES, Allowance, Arm, Choice, choose
 from automl_fuse.search.incumbent import Incumbent
 from automl_fuse.search.studies import Storage, Study
 from automl_fuse.specs import Job, JobResult, Shape
@@ -29,10 +29,15 @@ STRETCH = 2.5
 learners stop at their deadline and keep what they have."""
 MARGIN = 0.95
 """Share of the time to the end of the search that the last jobs are given."""
-OVERRUN = (1.25, 1.0)
-"""A job is killed after its seconds times the first number plus the second."""
-MIN_GAIN = 1e-5
-"""Relative gain of the ensemble below which a member is stopped after a fold."""
+OVERRUN = (1.25, 5.0)
+"""A job is killed after its seconds times the first number plus the second, which allows for
+importing the learner's library."""
+MIN_GAIN = 5e-5
+"""Relative gain of the ensemble below which a member is stopped."""
+FOLDS_BEFORE_STOPPING = 4
+"""A member is stopped after one of so many folds at the earliest: one fold is noisy."""
+LAST_START = 0.01
+"""Share of the search before whose end no member is begun."""
 POLL_SECONDS = 0.25
 
 Notify = Callable[[str, Mapping[str, Any]], None]
@@ -225,10 +230,14 @@ class MemberSearch:
         limit = self._limits.max_trials
         if self._exhausted or (limit is not None and self._opened >= limit):
             return None
-        share = SHARE if self._finished else FIRST_SHARE
+        remaining = self._deadline.remaining()
+        if remaining < LAST_START * self._limits.seconds:
+            return None
         n_folds = len(self._data.folds)
-        seconds = share * self._deadline.remaining() / math.ceil(n_folds / self._limits.slots)
-        choice = choose(self._arms, self._shape, STRETCH * seconds)
+        left = remaining / math.ceil(n_folds / self._limits.slots)
+        seconds = left * (SHARE if self._finished else FIRST_SHARE)
+        allowance = Allowance(given=seconds, stretch=STRETCH, left=left)
+        choice = choose(self._arms, self._shape, allowance)
         if choice is None:
             # Asked again only when a result has corrected the predicted costs.
             self._exhausted = True
@@ -282,10 +291,11 @@ class MemberSearch:
             member.gains.append(self._incumbent.gain(result.predictions, rows))
 
     def _is_useless(self, member: _Open) -> bool:
-        """Return whether no finished fold shows a gain, though there is an ensemble."""
-        if not member.pending or self._incumbent.is_empty:
+        """Return whether the finished folds show no gain, though there is an ensemble."""
+        enough = len(member.gains) * FOLDS_BEFORE_STOPPING >= len(self._data.folds)
+        if not enough or not member.pending or self._incumbent.is_empty:
             return False
-        return max(member.gains) < MIN_GAIN * max(abs(self._incumbent.loss), 1e-12)
+        return float(np.mean(member.gains)) < MIN_GAIN * max(abs(self._incumbent.loss), 1e-12)
 
     def _stop(self, member: _Open) -> None:
         self._stopped += 1

@@ -142,7 +142,7 @@ def _boost(
     )
     booster = lightgbm.Booster(params, data)
     if valid is not None:
-        held_out = data.create_valid(valid.X.values, valid.y, weight=valid.weight)
+        held_out = data.create_valid(valid.X.values, valid.y, weight=valid.weight, params=params)
         booster.add_valid(held_out, "valid")
     n_rows = len(train.y)
     rate, distance = params["learning_rate"], _distance(params, n_rows)

@@ -39,8 +39,11 @@ _FEATURES = ("plain", "target")
 class Boosted:
     """A fitted model and its number of threads."""
 
-    def __init__(self, model: Any, n_threads: int, is_classification: bool) -> None:
+    def __init__(
+        self, model: Any, empty: tuple[int, ...], n_threads: int, is_classification: bool
+    ) -> None:
         self._model = model
+        self._empty = empty
         self._n_threads = n_threads
         self._is_classification = is_classification
 
@@ -52,7 +55,7 @@ class Boosted:
             return self._predict(values)
 
     def _predict(self, values: Floats) -> Floats:
-        finite = _finite(values)
+        finite = _usable(values, self._empty)
         if self._is_classification:
             return np.asarray(self._model.predict_proba(finite))
         return _column(self._model.predict(finite))
@@ -63,10 +66,16 @@ def iterations(params: Params) -> int:
     return int(np.clip(30.0 / params["learning_rate"], 60, 800))
 
 
-def _finite(values: Floats) -> Floats:
-    """Return values with infinities moved to the ends of the range: the library refuses them."""
+def _usable(values: Floats, empty: tuple[int, ...]) -> Floats:
+    """Return values without what the library refuses.
+
+    Infinities are moved to the ends of the range, and features that had no value in training
+    are made constant.
+    """
     largest = np.finfo(np.float64).max
-    return np.clip(values, -largest, largest)
+    finite = np.clip(values, -largest, largest)
+    finite[:, empty] = 0.0
+    return finite
 
 
 def fit_hist_gradient_boosting(
@@ -80,7 +89,8 @@ def fit_hist_gradient_boosting(
     total = iterations(params) if valid is not None else math.ceil(0.4 * iterations(params))
     patience = max(20, int(100 * min(1.0, 10_000 / len(train.y))))
     model = _unfitted(params, context, train.X)
-    values = _finite(train.X.values)
+    empty = tuple(np.flatnonzero(np.isnan(train.X.values).all(axis=0)).tolist())
+    values = _usable(train.X.values, empty)
     losses: list[float] = []
     done, goal = 0, min(total, _FIRST_CHUNK)
     before = context.deadline.remaining()
@@ -90,7 +100,7 @@ def fit_hist_gradient_boosting(
             model.fit(values, train.y, sample_weight=train.weight)
             done = goal
             if valid is not None:
-                losses = _losses(model, valid, context)
+                losses = _losses(model, valid, empty, context)
                 if done - int(np.argmin(losses)) > patience:
                     break
             left = context.deadline.remaining()
@@ -100,7 +110,7 @@ def fit_hist_gradient_boosting(
                 break
     if losses:
         _keep_first(model, int(np.argmin(losses)) + 1)
-    return Boosted(model, context.n_threads, context.task.is_classification)
+    return Boosted(model, empty, context.n_threads, context.task.is_classification)
 
 
 def _unfitted(params: Params, context: FitContext, X: Matrix) -> Any:
@@ -127,9 +137,9 @@ def _native(X: Matrix) -> list[int] | None:
     return [i for i in chosen if not np.isnan(X.values[:, i]).all()] or None
 
 
-def _losses(model: Any, valid: Rows, context: FitContext) -> list[float]:
+def _losses(model: Any, valid: Rows, empty: tuple[int, ...], context: FitContext) -> list[float]:
     """Return the loss on ``valid`` after each iteration."""
-    values = _finite(valid.X.values)
+    values = _usable(valid.X.values, empty)
     if context.task.is_classification:
         stages = model.staged_predict_proba(values)
     else:
