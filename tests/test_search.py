@@ -69,7 +69,7 @@ def arm(spec):
 
 
 def allowed(seconds, left=1e9):
-    return Allowance(given=seconds, stretch=1.0, left=left)
+    return Allowance(given=seconds, left=left)
 
 
 class Executor:
@@ -231,7 +231,15 @@ def test_a_member_that_cannot_finish_is_not_tried():
     huge = arm(learner("huge", 1.0, seconds=100))
     choice = choose([huge, arm(learner("small", 0.1))], SHAPE, allowed(1))
     assert choice.arm.spec.name == "small"
-    assert choose([huge], SHAPE, allowed(1)) is None
+    assert choose([huge], SHAPE, allowed(1, left=10)) is None
+
+
+def test_what_needs_most_of_the_time_left_comes_last():
+    big, small = arm(learner("big", 1.0, seconds=8)), arm(learner("small", 0.1))
+    assert choose([big, small], SHAPE, allowed(1, left=4)).arm is small
+    choice = choose([big, small], SHAPE, allowed(1, left=4))
+    assert choice.arm is big
+    assert choice.seconds == pytest.approx(2.4)
 
 
 def test_a_cheap_member_goes_before_a_slightly_better_one():
@@ -242,9 +250,9 @@ def test_a_cheap_member_goes_before_a_slightly_better_one():
 
 def test_predicted_costs_follow_the_measured_ones():
     quick = arm(learner("quick", 1.0, 0.5, seconds=0.1))
-    quick.ratios += [50.0, 60.0]
-    assert choose([quick], SHAPE, allowed(1)) is None
-    assert choose([quick], SHAPE, allowed(10)).seconds == pytest.approx(5.5)
+    quick.costs += [(0.1, 5.0), (0.1, 6.0)]
+    assert choose([quick], SHAPE, allowed(0.5, left=1)) is None
+    assert choose([quick], SHAPE, allowed(10)).arm is quick
 
 
 def test_learners_that_add_nothing_lose_merit():
@@ -264,6 +272,12 @@ def test_the_bandit_prefers_gain_per_second_and_tries_all():
         picked.append(choice.arm.spec.name)
         choice.arm.record(0.2 if choice.arm is arms[0] else 0.001, 1.0, [0.5, 0.5])
     assert picked.count("rich") > picked.count("poor") > 0
+
+
+def test_the_bandit_leaves_out_what_never_added_anything():
+    vain = arm(learner("vain", space=depth_space))
+    vain.record(0.0, 1.0, [0.1])
+    assert choose([vain], SHAPE, allowed(10)) is None
 
 
 def test_the_incumbent_gains_from_diverse_members_only():

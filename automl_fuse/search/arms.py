@@ -20,6 +20,13 @@ USELESS_DISCOUNT = 0.6
 """Factor on a learner's merits for each member of it that added nothing."""
 MAX_FAILURES = 2
 """Failed members in a row after which a learner is given up."""
+STRETCH = 2.5
+"""A member is tried if its predicted time is at most so many times what it may take, since
+learners stop at their deadline and keep what they have."""
+GREEDY_SHARE = 0.6
+"""Share of the time left that a member may take when no cheaper one is left to try."""
+GREEDY_STRETCH = 6.0
+"""The same as ``STRETCH`` for such a member."""
 EXPLORATION = 0.5
 """Weight of the bandit's confidence bound, relative to the best learner's gain per second."""
 RECENT = 3
@@ -38,8 +45,8 @@ class Arm:
         Its Optuna study.
     portfolio : list of Configuration
         What is left of its portfolio.
-    ratios : list of float
-        Measured over predicted seconds of each fold.
+    costs : list of (float, float)
+        Predicted and measured seconds of each fold.
     rates : list of float
         Relative gain of the ensemble per second, of each member; 0 for one that was stopped.
     fold_seconds : list of float
@@ -51,7 +58,7 @@ class Arm:
     spec: LearnerSpec
     study: Study
     portfolio: list[Configuration]
-    ratios: list[float] = field(default_factory=list)
+    costs: list[tuple[float, float]] = field(default_factory=list)
     rates: list[float] = field(default_factory=list)
     fold_seconds: list[float] = field(default_factory=list)
     useless: int = 0
@@ -78,7 +85,7 @@ class Arm:
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """A member to open: its learner, what was drawn, and predicted seconds of one fold."""
+    """A member to open: its learner, what was drawn, and the seconds that a fold may take."""
 
     arm: Arm
     draw: Draw
@@ -93,30 +100,31 @@ class Allowance:
     ----------
     given : float
         What a fold may take: learners stop then, and keep what they have.
-    stretch : float
-        A member is tried if its predicted time is at most so many times ``given``.
     left : float
         What a fold could take if the member had all the time that is left.
     """
 
     given: float
-    stretch: float
     left: float
 
-    def permits(self, seconds: float) -> bool:
-        """Return whether a fold of this predicted time is worth beginning."""
-        return seconds <= self.stretch * self.given
 
-    def spared(self, seconds: float) -> float:
-        """Return the share of the time left that remains after a member of this time."""
-        return 1 - min(seconds, self.given) / max(self.left, 1e-9)
+@dataclass(frozen=True, kw_only=True)
+class _Entry:
+    """A configuration that could be next: where it is, and what it would take and be worth."""
+
+    position: int
+    number: int
+    predicted: float
+    given: float
+    worth: float
 
 
 def choose(arms: Sequence[Arm], shape: Shape, allowance: Allowance) -> Choice | None:
-    """Return the next member to try, or None if nothing fits into the time.
+    """Return the next member to try, or None if nothing is worth the time that is left.
 
-    Portfolios come first, in falling order of merit, discounted for learners that added
-    nothing so far and by the share of the time left that the member would take.
+    Portfolios come first: what fits into the allowance, then what needs most of the time that
+    is left; each in falling order of merit, discounted for learners that added nothing so far
+    and by the share of the time left that the member would take. Then the bandit chooses.
 
     Parameters
     ----------
@@ -127,44 +135,71 @@ def choose(arms: Sequence[Arm], shape: Shape, allowance: Allowance) -> Choice | 
     allowance : Allowance
         Time of one fold.
     """
-    machine = _median([ratio for arm in arms for ratio in arm.ratios])
-    ranked = []
+    for given, stretch in (
+        (allowance.given, STRETCH),
+        (max(allowance.given, GREEDY_SHARE * allowance.left), GREEDY_STRETCH),
+    ):
+        entries = [
+            entry
+            for entry in _entries(arms, shape, given, allowance.left)
+            if entry.predicted <= stretch * given
+        ]
+        if entries:
+            best = min(entries, key=lambda e: (-e.worth, e.position, e.number))
+            arm = arms[best.position]
+            params = arm.portfolio.pop(best.number).params
+            draw = arm.study.ask(arm.spec.space, params)
+            return Choice(arm=arm, draw=draw, seconds=best.given)
+    return _choose_by_bandit(arms, allowance)
+
+
+def _entries(arms: Sequence[Arm], shape: Shape, given: float, left: float) -> list[_Entry]:
+    machine = _ratio([pair for arm in arms for pair in arm.costs], 1.0)
+    found = []
     for position, arm in enumerate(arms):
-        for number, entry in enumerate(arm.portfolio if arm.is_open else ()):
-            seconds = arm.spec.cost(shape, entry.params).seconds * _median(arm.ratios, machine)
-            if allowance.permits(seconds):
-                worth = entry.merit * USELESS_DISCOUNT**arm.useless * allowance.spared(seconds)
-                ranked.append((-worth, position, number, seconds))
-    if not ranked:
-        return _choose_by_bandit(arms, allowance)
-    _, position, number, seconds = min(ranked)
-    arm = arms[position]
-    entry = arm.portfolio.pop(number)
-    return Choice(arm=arm, draw=arm.study.ask(arm.spec.space, entry.params), seconds=seconds)
+        for number, configuration in enumerate(arm.portfolio if arm.is_open else ()):
+            predicted = arm.spec.cost(shape, configuration.params).seconds
+            predicted *= _ratio(arm.costs, machine)
+            spared = 1 - min(predicted, given) / max(left, 1e-9)
+            worth = configuration.merit * USELESS_DISCOUNT**arm.useless * spared
+            found.append(
+                _Entry(
+                    position=position,
+                    number=number,
+                    predicted=predicted,
+                    given=given,
+                    worth=worth,
+                )
+            )
+    return found
 
 
 def _choose_by_bandit(arms: Sequence[Arm], allowance: Allowance) -> Choice | None:
     """Pick the learner of the highest upper bound on the ensemble's gain per second.
 
     The bound follows UCB1 (Auer et al. 2002, figure 1), on the mean of the latest gains, since
-    gains fall as the ensemble grows.
+    gains fall as the ensemble grows. A learner that never added anything is not played.
     """
-    playable = [arm for arm in arms if arm.is_searchable]
-    if not playable:
-        return None
-    best = max(float(np.mean(arm.rates[-RECENT:])) for arm in playable) or 1.0
+    playable = [arm for arm in arms if arm.is_searchable and max(arm.rates) > 0]
+    best = max((_recent(arm.rates) for arm in playable), default=0.0) or 1.0
     plays = sum(len(arm.rates) for arm in playable)
 
     def bound(arm: Arm) -> float:
-        value = float(np.mean(arm.rates[-RECENT:])) / best
-        return value + EXPLORATION * math.sqrt(2 * math.log(plays + 1) / len(arm.rates))
+        exploration = math.sqrt(2 * math.log(plays + 1) / len(arm.rates))
+        return _recent(arm.rates) / best + EXPLORATION * exploration
 
     for arm in sorted(playable, key=bound, reverse=True):
-        seconds = _median(arm.fold_seconds[-RECENT:])
-        if allowance.permits(seconds):
-            return Choice(arm=arm, draw=arm.study.ask(arm.spec.space), seconds=seconds)
+        if _recent(arm.fold_seconds) <= STRETCH * allowance.given:
+            draw = arm.study.ask(arm.spec.space)
+            return Choice(arm=arm, draw=draw, seconds=allowance.given)
     return None
 
 
-def _median(values: Sequence[float], default: float = 1.0) -> float:
-    return float(np.median(values)) if values else default
+def _recent(values: Sequence[float]) -> float:
+    return float(np.mean(values[-RECENT:]))
+
+
+def _ratio(costs: Sequence[tuple[float, float]], default: float) -> float:
+    """Return measured over predicted seconds, of all together: short fits tell little."""
+    predicted = sum(pair[0] for pair in costs)
+    return sum(pair[1] for pair in costs) / predicted if predicted > 0 else default

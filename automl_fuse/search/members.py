@@ -24,9 +24,6 @@ FIRST_SHARE = 0.5
 """Share of the search that the first member may take: something must be servable soon."""
 SHARE = 0.25
 """Share of the remaining search that a later member may take."""
-STRETCH = 2.5
-"""A member is tried if its predicted time is at most so many times what it may take, since
-learners stop at their deadline and keep what they have."""
 MARGIN = 0.95
 """Share of the time to the end of the search that the last jobs are given."""
 OVERRUN = (1.25, 5.0)
@@ -130,7 +127,6 @@ class _Open:
 
     name: str
     choice: Choice
-    seconds: float
     pending: list[int]
     running: dict[int, tuple[Job, Stopwatch]] = field(default_factory=dict)
     results: dict[int, JobResult] = field(default_factory=dict)
@@ -236,22 +232,21 @@ class MemberSearch:
         n_folds = len(self._data.folds)
         left = remaining / math.ceil(n_folds / self._limits.slots)
         seconds = left * (SHARE if self._finished else FIRST_SHARE)
-        allowance = Allowance(given=seconds, stretch=STRETCH, left=left)
-        choice = choose(self._arms, self._shape, allowance)
+        choice = choose(self._arms, self._shape, Allowance(given=seconds, left=left))
         if choice is None:
             # Asked again only when a result has corrected the predicted costs.
             self._exhausted = True
             return None
         self._opened += 1
         name = f"{choice.arm.spec.name}-{choice.draw.number}"
-        member = _Open(name=name, choice=choice, seconds=seconds, pending=list(range(n_folds)))
+        member = _Open(name=name, choice=choice, pending=list(range(n_folds)))
         self._open[name] = member
         self._notify("trial_started", {"member": name, "learner": choice.arm.spec.name})
         return member
 
     def _submit(self, member: _Open) -> None:
         waves = math.ceil(len(member.pending) / self._limits.slots)
-        seconds = min(member.seconds, MARGIN * self._deadline.remaining() / waves)
+        seconds = min(member.choice.seconds, MARGIN * self._deadline.remaining() / waves)
         fold = member.pending.pop(0)
         job = Job(
             member=member.name,
@@ -285,7 +280,7 @@ class MemberSearch:
         """Compare predicted with measured seconds, and ask what the fold adds."""
         arm, shape = member.choice.arm, self._shape
         predicted = arm.spec.cost(shape, result.job.params).seconds
-        arm.ratios.append((result.fit_seconds + result.predict_seconds) / max(predicted, 1e-6))
+        arm.costs.append((predicted, result.fit_seconds + result.predict_seconds))
         if result.predictions is not None:
             rows = self._data.folds[result.job.fold].valid
             member.gains.append(self._incumbent.gain(result.predictions, rows))
@@ -343,7 +338,8 @@ class MemberSearch:
         self._notify("trial_failed", {"member": member.name, "error": last_line})
 
     def _close(self, member: _Open) -> None:
-        for job, _ in member.running.values():
+        for job, watch in member.running.values():
+            self._busy += watch.seconds()
             self._executor.cancel(job)
         member.running.clear()
         self._open.pop(member.name)

@@ -109,6 +109,7 @@ class CatBoost:
                 "allow_writing_files": False,
                 "logging_level": "Silent",
                 "use_best_model": False,
+                **_watching(loss),
             }
         )
         model.fit(train, eval_set=valid, callbacks=[watch])
@@ -146,6 +147,12 @@ class _Watch:
             self.restart_rate = self.pace.rate
             return False
         return more
+
+
+def _watching(loss: str) -> dict[str, Any]:
+    # CatBoost hands the callback copies of all past losses at every iteration: 4,000 iterations
+    # took 21 s with a loss for each on both tables, and 9 s without a callback.
+    return {"eval_metric": f"{loss}:hints=skip_train~true", "metric_period": 5}
 
 
 def _pool(rows: Rows) -> Any:

@@ -17,6 +17,7 @@ MAX_RATE = 0.2
 _REFERENCE_RATE = 0.05
 _CHECKS_PER_FIT = 20
 _FIRST_CHECK = 5
+_LEAST_GAIN = 1e-6
 _USABLE = 0.9
 _CENTURY = 3e9
 # Stands for infinity, because the difference of two infinities is not a number.
@@ -147,7 +148,8 @@ class Pace:
         """
         self.iterations += 1
         self._travelled += self.rate
-        if loss is None or loss < self._loss:
+        # Without a least gain, a target that trees separate fully is boosted to the last tree.
+        if loss is None or loss < self._loss - _LEAST_GAIN:
             self.best = self.iterations
             self._loss = math.inf if loss is None else loss
         remaining = self._remaining()
