@@ -27,7 +27,7 @@ def test_the_manifest_says_what_the_pipeline_is(folder):
     assert manifest["format"] == FORMAT
     assert manifest["task"] == "multiclass"
     assert manifest["classes"] == [0, 1, 2]
-    assert [column["name"] for column in manifest["schema"]["columns"]][0] == "sepal length (cm)"
+    assert manifest["schema"]["columns"][0]["name"] == "sepal length (cm)"
     assert manifest["members"][0]["learner"] == "linear"
     assert "numpy" in manifest["libraries"]
 

@@ -65,9 +65,7 @@ def test_classifier_keeps_labels_and_names():
 
 def test_regressor_in_cross_validation_and_pipelines():
     X, y = load_diabetes(return_X_y=True)
-    model = make_pipeline(
-        FunctionTransformer(), AutoFuseRegressor(time_limit=60, settings=QUICK)
-    )
+    model = make_pipeline(FunctionTransformer(), AutoFuseRegressor(time_limit=60, settings=QUICK))
     assert cross_val_score(model, X, y, cv=3).min() > 0.3
 
 

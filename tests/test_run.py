@@ -1,5 +1,4 @@
 import json
-import os
 
 import pytest
 
@@ -60,11 +59,11 @@ def test_writes_are_whole(tmp_path):
     size = write_pickle(path, {"x": [1, 2]})
     assert path.stat().st_size == size
     assert read_pickle(path) == {"x": [1, 2]}
-    assert os.listdir(path.parent) == ["thing.pkl"]
+    assert [file.name for file in path.parent.iterdir()] == ["thing.pkl"]
 
 
 def test_a_failed_write_leaves_nothing_and_names_the_file(tmp_path):
     (tmp_path / "taken").mkdir()
     with pytest.raises(RunError, match="taken"):
         write_pickle(tmp_path / "taken", 1)
-    assert os.listdir(tmp_path) == ["taken"]
+    assert [file.name for file in tmp_path.iterdir()] == ["taken"]

@@ -176,7 +176,7 @@ def test_a_useless_member_is_stopped_after_a_fold(data):
 
 
 def test_a_failed_member_is_recorded_and_given_up(data):
-    outcome, executor, _ = run(
+    outcome, _, _ = run(
         data,
         [learner("broken", 0.9, 0.8, 0.7, 0.6), learner("good", 0.1)],
         {"broken": 1.0, "good": 0.1},
@@ -235,7 +235,7 @@ def test_a_member_that_cannot_finish_is_not_tried():
 
 
 def test_what_needs_most_of_the_time_left_comes_last():
-    big, small = arm(learner("big", 1.0, seconds=8)), arm(learner("small", 0.1))
+    big, small = arm(learner("big", 1.0, seconds=9)), arm(learner("small", 0.1))
     assert choose([big, small], SHAPE, allowed(1, left=4)).arm is small
     choice = choose([big, small], SHAPE, allowed(1, left=4))
     assert choice.arm is big

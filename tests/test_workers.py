@@ -1,6 +1,7 @@
 import os
 import signal
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -54,7 +55,7 @@ def gather(executor, number):
 @pytest.fixture
 def executor(tmp_path, monkeypatch):
     # Workers import the runner's class from this file.
-    monkeypatch.syspath_prepend(os.path.dirname(__file__))
+    monkeypatch.syspath_prepend(Path(__file__).parent)
     runner_class = __import__("test_workers").Runner
     context = ExecutorContext(runner=runner_class(), n_workers=2, n_threads=1)
     made = ProcessExecutor(context, RunDirectory(tmp_path))

@@ -20,12 +20,14 @@ USELESS_DISCOUNT = 0.6
 """Factor on a learner's merits for each member of it that added nothing."""
 MAX_FAILURES = 2
 """Failed members in a row after which a learner is given up."""
-STRETCH = 2.5
+STRETCH = 4.0
 """A member is tried if its predicted time is at most so many times what it may take, since
 learners stop at their deadline and keep what they have."""
+THRIFT = 0.3
+"""Weight of the share of the time left that a member would take, against its merit."""
 GREEDY_SHARE = 0.6
 """Share of the time left that a member may take when no cheaper one is left to try."""
-GREEDY_STRETCH = 6.0
+GREEDY_STRETCH = 8.0
 """The same as ``STRETCH`` for such a member."""
 EXPLORATION = 0.5
 """Weight of the bandit's confidence bound, relative to the best learner's gain per second."""
@@ -160,8 +162,8 @@ def _entries(arms: Sequence[Arm], shape: Shape, given: float, left: float) -> li
         for number, configuration in enumerate(arm.portfolio if arm.is_open else ()):
             predicted = arm.spec.cost(shape, configuration.params).seconds
             predicted *= _ratio(arm.costs, machine)
-            spared = 1 - min(predicted, given) / max(left, 1e-9)
-            worth = configuration.merit * USELESS_DISCOUNT**arm.useless * spared
+            share = min(predicted, given) / max(left, 1e-9)
+            worth = configuration.merit * USELESS_DISCOUNT**arm.useless * (1 - THRIFT * share)
             found.append(
                 _Entry(
                     position=position,

@@ -96,6 +96,8 @@ class Pace:
         When to stop.
     top : float
         Rate that time pressure may raise a smaller one to.
+    saving : float
+        Seconds that storing the model takes, as a share of those of its iterations.
 
     Attributes
     ----------
@@ -117,12 +119,14 @@ class Pace:
         distance: float,
         deadline: Deadline,
         top: float = MAX_RATE,
+        saving: float = 0.03,
     ) -> None:
         self.rate = rate
         self.iterations = 0
         self.best = 0
         self.raised = False
         self._top = top
+        self._saving = saving
         self._n_rows = n_rows
         self._deadline = deadline
         self._loss = math.inf
@@ -158,7 +162,8 @@ class Pace:
         self._longest = max(0.9 * self._longest, seconds)
         self._spike = max(self._spike, seconds)
         self.raised = self._is_check_due(remaining) and self._raise_rate(remaining)
-        return not (self._is_done(has_loss=loss is not None) or remaining < 1.5 * self._longest)
+        reserve = 1.5 * self._longest + self._saving * (self._start - remaining)
+        return not (self._is_done(has_loss=loss is not None) or remaining < reserve)
 
     def _remaining(self) -> float:
         return min(_CENTURY, self._deadline.remaining())

@@ -44,6 +44,7 @@ class XGBoost:
         self._constant: Floats | None = None
         self._content = b""
         self._booster: Booster | None = None
+        self._threads = 0
 
     def fit(self, train: Rows, valid: Rows | None) -> None:
         """Fit until the validation loss stops falling, or the deadline is near.
@@ -67,9 +68,12 @@ class XGBoost:
         if self._constant is not None:
             return np.tile(self._constant, (len(X.values), 1))
         if self._booster is None:
-            self._booster = _restore(self._content)
+            self._booster, self._threads = _restore(self._content), 0
         threads = 1 if len(X.values) < _SMALL_BATCH else self._context.n_threads
-        self._booster.set_param({"nthread": threads})
+        if threads != self._threads:
+            # Setting it makes XGBoost configure itself anew, which costs more than one row.
+            self._booster.set_param({"nthread": threads})
+            self._threads = threads
         raw = self._booster.inplace_predict(
             X.values, predict_type="margin", validate_features=False
         )
@@ -117,7 +121,7 @@ def _boost(
     pace = Pace(
         rate=params["learning_rate"],
         n_rows=len(train.y),
-        distance=travel(len(train.y)),
+        distance=_distance(len(train.y)),
         deadline=context.deadline,
     )
     while True:
@@ -130,6 +134,11 @@ def _boost(
             return booster, pace.best
         if pace.raised:
             booster.set_param({"learning_rate": pace.rate})
+
+
+def _distance(n_rows: int) -> float:
+    # Measured: its deeper trees went half as far as LightGBM's of 31 leaves.
+    return 0.5 * travel(n_rows)
 
 
 def _binned(rows: Rows, context: FitContext, reference: Any) -> Any:
@@ -186,7 +195,7 @@ def cost(shape: Shape, params: Params) -> Cost:
     depth = params["max_depth"]
     leaves = min(2.0**depth, shape.n_rows / 20)
     per_tree = 6e-4 + shape.n_features * (2e-6 * leaves + 1e-9 * shape.n_rows * depth)
-    trees = expected_iterations(params["learning_rate"], travel(shape.n_rows), shape.n_rows) * (
+    trees = expected_iterations(params["learning_rate"], _distance(shape.n_rows), shape.n_rows) * (
         shape.n_classes if shape.n_classes > 2 else 1
     )
     return Cost(seconds=trees * per_tree, bytes=trees * leaves * 60)
@@ -203,7 +212,7 @@ def _point(
         "subsample": fractions[0],
         "colsample_bylevel": fractions[1],
         "reg_alpha": 0.0,
-        # Measured: better than the 0 of the source on seven of eight tables, worse on none.
+        # Measured at depth 8 on two folds of eight tables: better on each than the 0 of the source.
         "reg_lambda": 1.0,
     }
 
