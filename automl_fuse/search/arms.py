@@ -20,7 +20,7 @@ USELESS_DISCOUNT = 0.6
 """Factor on a learner's merits for each member of it that added nothing."""
 MAX_FAILURES = 2
 """Failed members in a row after which a learner is given up."""
-STRETCH = 4.0
+STRETCH = 3.0
 """A member is tried if its predicted time is at most so many times what it may take, since
 learners stop at their deadline and keep what they have."""
 THRIFT = 0.3
