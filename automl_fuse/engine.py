@@ -22,7 +22,7 @@ from automl_fuse.metrics import METRICS, loss_of, resolve
 from automl_fuse.observers import JsonLog, Observers, ProgressLine, is_terminal
 from automl_fuse.pipeline import Member, Pipeline
 from automl_fuse.report import Judged
-from automl_fuse.run import open_run, read_pickle, write_json
+from automl_fuse.run import open_run, read_pickle, write_array, write_json
 from automl_fuse.schema import infer
 from automl_fuse.search import MemberSearch, SearchLimits, choose_fusion
 from automl_fuse.search.studies import Storage
@@ -135,14 +135,19 @@ def fit(
         )
         session.started(learners)
         outcome = _search(session, learners)
+        if settings.output:
+            for member in outcome.members:
+                write_array(run.oof(member.name), member.oof)
         searched = watch.seconds()
         fused = _fuse(session, outcome)
         summary = _summary(session, outcome, fused) | {"skipped": skipped, "warnings": notes}
         pipeline = _assemble(session, fused, dataset, schema)
-        summary["seconds"] = session.seconds(searched, outcome)
+        assembled = watch.seconds()
+        summary["seconds"] = session.seconds(searched, assembled, outcome)
         pipeline = replace(pipeline, report=summary)
         if settings.output:
             save(pipeline, run.pipeline)
+            summary["seconds"] = session.seconds(searched, assembled, outcome)
             write_json(run.report, summary)
         session.observers("run_finished", {"score": summary["score"]})
     return pipeline
@@ -211,8 +216,8 @@ class _Session:
         }
         self.observers("run_started", details)
 
-    def seconds(self, searched: float, outcome: SearchOutcome) -> dict[str, Any]:
-        """Return where the time went; ``searched`` is when the search ended."""
+    def seconds(self, searched: float, assembled: float, outcome: SearchOutcome) -> dict[str, Any]:
+        """Return where the time went; the first two are when search and assembly ended."""
         wall = self.watch.seconds()
         n_workers, n_threads = self.workers
         return {
@@ -224,7 +229,8 @@ class _Session:
             "stages": {
                 "start": outcome.started,
                 "search": searched - outcome.started,
-                "fuse": wall - searched,
+                "fuse": assembled - searched,
+                "save": wall - assembled,
             },
         }
 
@@ -288,12 +294,13 @@ def _order(values: Array, name: str) -> Array:
 def _observers(
     run: RunDirectory, plugins: Plugins, settings: Settings, watch: Stopwatch
 ) -> Observers:
-    observers: list[Observer] = [spec.build(str(run.root)) for spec in plugins.observers.values()]
-    if settings.output:
-        observers.append(JsonLog(run.log))
+    own: list[Observer] = [JsonLog(run.log)] if settings.output else []
     if is_terminal() if settings.progress is None else settings.progress:
-        observers.append(ProgressLine())
-    return Observers(observers, watch)
+        own.append(ProgressLine())
+    observers = Observers(own, watch)
+    for spec in plugins.observers.values():
+        observers.add(spec, str(run.root))
+    return observers
 
 
 def _search(session: _Session, learners: Sequence[LearnerSpec]) -> SearchOutcome:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from automl_fuse.budget import Stopwatch
-    from automl_fuse.specs import Observer
+    from automl_fuse.specs import Observer, ObserverSpec
 
 _log = logging.getLogger("automl_fuse")
 
@@ -41,6 +41,13 @@ class Observers:
         self._watch = watch
         self.failures: list[str] = []
 
+    def add(self, spec: ObserverSpec, run: str) -> None:
+        """Build the observer of a plugin and tell it of what comes."""
+        try:
+            self._observers.append(spec.build(run))
+        except Exception as error:  # noqa: BLE001 - a plugin may raise anything
+            self._silence(f"observer {spec.name!r} could not be built: {error!r}")
+
     def __call__(self, name: str, details: Mapping[str, Any]) -> None:
         """Tell everyone of an event."""
         event = Event(name=name, seconds=round(self._watch.seconds(), 3), details=details)
@@ -49,8 +56,11 @@ class Observers:
                 observer.notify(event)
             except Exception as error:  # noqa: BLE001 - a plugin may raise anything
                 self._observers.remove(observer)
-                self.failures.append(f"observer {type(observer).__name__} raised {error!r}")
-                _log.warning("%s; it is told nothing more.", self.failures[-1])
+                self._silence(f"observer {type(observer).__name__} raised {error!r}")
+
+    def _silence(self, reason: str) -> None:
+        self.failures.append(reason)
+        _log.warning("%s; it is told nothing more.", reason)
 
 
 class JsonLog:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pickle
@@ -11,12 +12,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from filelock import FileLock, Timeout
 
 from automl_fuse.errors import RunError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    from numpy.typing import NDArray
 
 LOCK = "lock"
 REPORT = "report.json"
@@ -105,6 +109,13 @@ def write_pickle(path: Path, thing: object) -> int:
     return write_bytes(path, pickle.dumps(thing, protocol=pickle.HIGHEST_PROTOCOL))
 
 
+def write_array(path: Path, array: NDArray[Any]) -> int:
+    """Write an array in NumPy's format, whole or not at all, and return its size in bytes."""
+    stream = io.BytesIO()
+    np.save(stream, array, allow_pickle=False)
+    return write_bytes(path, stream.getvalue())
+
+
 def read_pickle(path: Path) -> Any:
     """Read what ``write_pickle`` wrote in this run."""
     return pickle.loads(path.read_bytes())
@@ -166,8 +177,8 @@ def _make(root: Path) -> None:
 
 _OURS = frozenset(
     {
-        "encoders", "events.jsonl", LOCK, "log.jsonl", "members", "oof", PIPELINE, REPORT,
-        "report.html", "runner.joblib", "study.journal", "workers",
+        "encoders", LOCK, "log.jsonl", "members", "oof", PIPELINE, REPORT, "runner.joblib",
+        "study.journal", "workers",
     }
 )  # fmt: skip
 

@@ -324,6 +324,8 @@ def test_a_run_directory_keeps_the_run(tmp_path):
     assert events[0] == "run_started"
     assert events[-1] == "run_finished"
     assert events.count("trial_finished") == model.report["trials"]["finished"]
+    for name in model.leaderboard().member:
+        assert np.load(output / "oof" / f"{name}.npy").shape == (569, 2)
     loaded = automl_fuse.load(output / "pipeline")
     assert (loaded.predict(cancer()) == model.predict(cancer())).all()
     with pytest.raises(RunError, match="finished run"):

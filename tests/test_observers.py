@@ -3,6 +3,7 @@ import json
 
 from automl_fuse.budget import Stopwatch
 from automl_fuse.observers import JsonLog, Observers, ProgressLine
+from automl_fuse.specs import ObserverSpec
 
 
 class Recorder:
@@ -26,6 +27,18 @@ def test_a_faulty_observer_is_silenced_and_the_others_go_on(caplog):
     assert recorder.names == ["run_started", "run_finished"]
     assert observers.failures == ["observer Faulty raised ValueError('no ink')"]
     assert "no ink" in caplog.text
+
+
+def test_an_observer_that_cannot_be_built_is_reported():
+    observers = Observers([], Stopwatch())
+    faulty = ObserverSpec(name="faulty", api_version=1, build=lambda run: 1 / 0)
+    recorder = Recorder()
+    observers.add(faulty, "run")
+    observers.add(ObserverSpec(name="good", api_version=1, build=lambda run: recorder), "run")
+    observers("run_started", {})
+    assert recorder.names == ["run_started"]
+    (failure,) = observers.failures
+    assert "'faulty' could not be built: ZeroDivisionError" in failure
 
 
 def test_the_log_is_json_lines(tmp_path):

@@ -3,121 +3,89 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
-
-import numpy as np
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 
 from automl_fuse.specs import ALL_TASKS, Configuration, Cost, LearnerSpec
-from automl_fuse_boosting.outputs import Head, constant_prediction, head_of, predictions
+from automl_fuse_boosting.learner import BoostedLearner
+from automl_fuse_boosting.outputs import Head, head_of
 from automl_fuse_boosting.stopping import (
     MAX_TREES,
-    NoDeadline,
     Pace,
     expected_iterations,
     travel,
 )
 
 if TYPE_CHECKING:
-    from automl_fuse.specs import FitContext, Floats, Matrix, Params, Rows, Shape, Suggest
-
-Model: TypeAlias = Any
-"""``catboost.CatBoost``, which is imported late."""
+    from automl_fuse.specs import Array, FitContext, Floats, Params, Rows, Shape, Suggest
 
 _LOSSES = {Head.LOGISTIC: "Logloss", Head.SOFTMAX: "MultiClass", Head.VALUE: "RMSE"}
 _TOP_RATE: Final = 0.3
 """Learning rate that time pressure may raise a smaller one to: symmetric trees are weak."""
 
 
-class CatBoost:
-    """One CatBoost model, stopped early on the validation loss.
+class CatBoostModel:
+    """A fitted model: CatBoost's own object, which pickles compactly."""
 
-    Parameters
-    ----------
-    params : mapping
-        A point of `space`.
-    context : FitContext
-        Task, seed, threads and deadline.
-    """
-
-    def __init__(self, params: Params, context: FitContext) -> None:
-        self._params = dict(params)
-        self._context = context
-        self._head = head_of(context)
-        self._constant: Floats | None = None
-        self._model: Model | None = None
-
-    def fit(self, train: Rows, valid: Rows | None) -> None:
-        """Fit until the validation loss stops falling, or the deadline is near.
-
-        CatBoost cannot change its learning rate on the way: where time is short, the first
-        iterations show it, and the fit starts again with a higher rate.
-
-        Parameters
-        ----------
-        train : Rows
-            Training rows.
-        valid : Rows or None
-            Rows that decide when to stop; without them the number of iterations follows from
-            the learning rate.
-        """
-        self._model = None
-        self._constant = constant_prediction(train, self._context)
-        if self._constant is not None:
-            return
-        pools = _pool(train), None if valid is None else _pool(valid)
-        rate = self._params["learning_rate"]
-        model, watch = self._boost(pools, len(train.y), rate, may_restart=True)
-        if watch.restart_rate is not None:
-            model, watch = self._boost(pools, len(train.y), watch.restart_rate, may_restart=False)
-        model.shrink(max(1, watch.pace.best))
+    def __init__(self, model: Any) -> None:
         self._model = model
 
-    def predict(self, X: Matrix) -> Floats:
-        """Return probabilities (n_rows, n_classes), or values (n_rows, 1) in regression."""
-        if self._model is None:
-            return np.tile(np.asarray(self._constant), (len(X.values), 1))
-        raw = self._model.predict(X.values, prediction_type="RawFormulaVal", thread_count=1)
-        return predictions(raw, self._head)
-
-    def _boost(
-        self, pools: tuple[Any, Any], n_rows: int, rate: float, *, may_restart: bool
-    ) -> tuple[Model, _Watch]:
-        import catboost
-
-        train, valid = pools
-        loss = _LOSSES[self._head]
-        watch = _Watch(
-            Pace(
-                rate=rate,
-                n_rows=n_rows,
-                distance=travel(n_rows),
-                deadline=self._context.deadline,
-                top=_TOP_RATE,
-            ),
-            loss if valid is not None else None,
-            may_restart=may_restart,
+    def raw(self, values: Floats, n_threads: int) -> Array:
+        """Return sums of leaf values, (n_rows,) or (n_rows, n_classes)."""
+        raw: Array = self._model.predict(
+            values, prediction_type="RawFormulaVal", thread_count=n_threads
         )
-        model = catboost.CatBoost(
-            {
-                **self._params,
-                "learning_rate": rate,
-                "loss_function": loss,
-                "iterations": MAX_TREES,
-                "random_seed": self._context.seed % 2**31,
-                "thread_count": self._context.n_threads,
-                "allow_writing_files": False,
-                "logging_level": "Silent",
-                "use_best_model": False,
-                **_watching(loss),
-            }
-        )
-        model.fit(train, eval_set=valid, callbacks=[watch])
-        return model, watch
+        return raw
 
-    def __getstate__(self) -> dict[str, Any]:
-        context = replace(self._context, deadline=NoDeadline())
-        return {**self.__dict__, "_context": context}
+
+def fit_catboost(
+    params: Params, context: FitContext, train: Rows, valid: Rows | None
+) -> CatBoostModel:
+    """Fit one model, stopped early on the validation loss; see ``FitModel``.
+
+    CatBoost cannot change its learning rate on the way: where time is short, the first
+    iterations show it, and the fit starts again with a higher rate.
+    """
+    pools = _pool(train), None if valid is None else _pool(valid)
+    model, watch = _boost(params, context, pools, may_restart=True)
+    if watch.restart_rate is not None:
+        faster = {**params, "learning_rate": watch.restart_rate}
+        model, watch = _boost(faster, context, pools, may_restart=False)
+    model.shrink(max(1, watch.pace.best))
+    return CatBoostModel(model)
+
+
+def _boost(
+    params: Params, context: FitContext, pools: tuple[Any, Any], *, may_restart: bool
+) -> tuple[Any, _Watch]:
+    import catboost
+
+    train, valid = pools
+    loss = _LOSSES[head_of(context)]
+    n_rows = train.num_row()
+    pace = Pace(
+        rate=params["learning_rate"],
+        n_rows=n_rows,
+        distance=travel(n_rows),
+        deadline=context.deadline,
+        top=_TOP_RATE,
+    )
+    watch = _Watch(pace, loss if valid is not None else None, may_restart=may_restart)
+    model = catboost.CatBoost(
+        {
+            **params,
+            "loss_function": loss,
+            "iterations": MAX_TREES,
+            "random_seed": context.seed % 2**31,
+            "thread_count": context.n_threads,
+            "allow_writing_files": False,
+            "logging_level": "Silent",
+            "use_best_model": False,
+            **_watching(loss),
+        }
+    )
+    model.fit(train, eval_set=valid, callbacks=[watch])
+    return model, watch
 
 
 class _Watch:
@@ -204,7 +172,7 @@ SPEC = LearnerSpec(
     api_version=1,
     tasks=ALL_TASKS,
     encoders=("numbers", "ordinals", "target", "calendar", "ngrams", "words"),
-    build=CatBoost,
+    build=partial(BoostedLearner, fit_catboost),
     cost=cost,
     space=space,
     portfolio=(

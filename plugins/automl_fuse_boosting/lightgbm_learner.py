@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import math
 import zlib
-from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-import numpy as np
 from threadpoolctl import threadpool_limits
 
 from automl_fuse.specs import ALL_TASKS, Configuration, Cost, LearnerSpec
-from automl_fuse_boosting.outputs import Head, constant_prediction, head_of, predictions
-from automl_fuse_boosting.stopping import NoDeadline, Pace, expected_iterations, travel
+from automl_fuse_boosting.learner import BoostedLearner
+from automl_fuse_boosting.outputs import Head, head_of
+from automl_fuse_boosting.stopping import Pace, expected_iterations, travel
 
 if TYPE_CHECKING:
-    from automl_fuse.specs import FitContext, Floats, Matrix, Params, Rows, Shape, Suggest
+    from automl_fuse.specs import Array, FitContext, Floats, Params, Rows, Shape, Suggest
 
 Booster: TypeAlias = Any
 """``lightgbm.Booster``, which is imported late."""
@@ -25,10 +25,6 @@ _OBJECTIVES = {
     Head.SOFTMAX: {"objective": "multiclass", "metric": "multi_logloss"},
     Head.VALUE: {"objective": "regression", "metric": "rmse"},
 }
-_SMALL_BATCH = 1_000
-"""Rows below which starting threads takes longer than predicting."""
-
-
 _SAVING = 0.12
 """Measured on models of 5,000 trees: writing and compressing the text took a tenth of the fit."""
 _MISSES = 10
@@ -36,63 +32,42 @@ _MISSES = 10
 one such iteration happens long before the end, and the next draw finds a split."""
 
 
-class LightGBM:
-    """One LightGBM model, stopped early on the validation loss.
+class LightGBMModel:
+    """A fitted booster, kept as compressed text, which restores every digit.
 
     Parameters
     ----------
-    params : mapping
-        A point of `space`.
-    context : FitContext
-        Task, seed, threads and deadline.
+    text : bytes
+        LightGBM's own text format, compressed.
     """
 
-    def __init__(self, params: Params, context: FitContext) -> None:
-        self._params = dict(params)
-        self._context = context
-        self._head = head_of(context)
-        self._constant: Floats | None = None
-        self._text = b""
+    def __init__(self, text: bytes) -> None:
+        self._text = text
         self._booster: Booster | None = None
 
-    def fit(self, train: Rows, valid: Rows | None) -> None:
-        """Fit until the validation loss stops falling, or the deadline is near.
-
-        Parameters
-        ----------
-        train : Rows
-            Training rows.
-        valid : Rows or None
-            Rows that decide when to stop; without them the number of iterations follows from
-            the learning rate.
-        """
-        self._booster = None
-        self._constant = constant_prediction(train, self._context)
-        if self._constant is not None:
-            return
-        params = library_params(self._params, self._context, len(train.y))
-        # LightGBM's own setting misses some of its loops, and idle threads that spin on shared
-        # cores were measured to stall a fit for a second.
-        with threadpool_limits(self._context.n_threads, user_api="openmp"):
-            booster, best = _boost(params, train, valid, self._context)
-        # The text restores every digit. Level 1 takes a fifth of the time of level 6, and a
-        # tenth more bytes.
-        text = booster.model_to_string(num_iteration=best)
-        self._text = zlib.compress(text.encode(), level=1)
-
-    def predict(self, X: Matrix) -> Floats:
-        """Return probabilities (n_rows, n_classes), or values (n_rows, 1) in regression."""
-        if self._constant is not None:
-            return np.tile(self._constant, (len(X.values), 1))
+    def raw(self, values: Floats, n_threads: int) -> Array:
+        """Return sums of leaf values, (n_rows,) or (n_rows, n_classes)."""
         if self._booster is None:
             self._booster = _restore(self._text)
-        threads = 1 if len(X.values) < _SMALL_BATCH else self._context.n_threads
-        raw = self._booster.predict(X.values, raw_score=True, num_threads=threads)
-        return predictions(raw, self._head)
+        raw: Array = self._booster.predict(values, raw_score=True, num_threads=n_threads)
+        return raw
 
     def __getstate__(self) -> dict[str, Any]:
-        context = replace(self._context, deadline=NoDeadline())
-        return {**self.__dict__, "_booster": None, "_context": context}
+        return {"_text": self._text, "_booster": None}
+
+
+def fit_lightgbm(
+    params: Params, context: FitContext, train: Rows, valid: Rows | None
+) -> LightGBMModel:
+    """Fit one model, stopped early on the validation loss; see ``FitModel``."""
+    settings = library_params(params, context, len(train.y))
+    # LightGBM's own setting misses some of its loops, and idle threads that spin on shared
+    # cores were measured to stall a fit for a second.
+    with threadpool_limits(context.n_threads, user_api="openmp"):
+        booster, best = _boost(settings, train, valid, context)
+    # Level 1 takes a fifth of the time of level 6, and a tenth more bytes.
+    text = booster.model_to_string(num_iteration=best)
+    return LightGBMModel(zlib.compress(text.encode(), level=1))
 
 
 def library_params(params: Params, context: FitContext, n_rows: int) -> dict[str, Any]:
@@ -256,7 +231,7 @@ SPEC = LearnerSpec(
     api_version=1,
     tasks=ALL_TASKS,
     encoders=_encoders,
-    build=LightGBM,
+    build=partial(BoostedLearner, fit_lightgbm),
     cost=cost,
     space=space,
     portfolio=tuple(Configuration(params=params, merit=merit) for merit, params in _POINTS),

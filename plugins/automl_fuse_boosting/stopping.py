@@ -23,18 +23,6 @@ _CENTURY = 3e9
 # Stands for infinity, because the difference of two infinities is not a number.
 
 
-class NoDeadline:
-    """A moment that never comes: what a restored model has."""
-
-    def remaining(self) -> float:
-        """Return infinity."""
-        return math.inf
-
-    def expired(self) -> bool:
-        """Return False."""
-        return False
-
-
 def patience(n_rows: int, rate: float) -> int:
     """Return the iterations without gain after which to stop.
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-import numpy as np
-
 from automl_fuse.specs import ALL_TASKS, Configuration, Cost, LearnerSpec
-from automl_fuse_boosting.outputs import Head, constant_prediction, head_of, predictions
-from automl_fuse_boosting.stopping import NoDeadline, Pace, expected_iterations, travel
+from automl_fuse_boosting.learner import BoostedLearner
+from automl_fuse_boosting.outputs import Head, head_of
+from automl_fuse_boosting.stopping import Pace, expected_iterations, travel
 
 if TYPE_CHECKING:
-    from automl_fuse.specs import FitContext, Floats, Matrix, Params, Rows, Shape, Suggest
+    from automl_fuse.specs import Array, FitContext, Floats, Params, Rows, Shape, Suggest
 
 Booster: TypeAlias = Any
 """``xgboost.Booster``, which is imported late."""
@@ -22,66 +21,45 @@ _OBJECTIVES = {
     Head.SOFTMAX: {"objective": "multi:softprob", "eval_metric": "mlogloss"},
     Head.VALUE: {"objective": "reg:squarederror", "eval_metric": "rmse"},
 }
-_SMALL_BATCH = 1_000
-"""Rows below which starting threads takes longer than predicting."""
 
 
-class XGBoost:
-    """One XGBoost model, stopped early on the validation loss.
+class XGBoostModel:
+    """A fitted booster, kept as XGBoost's own bytes.
 
     Parameters
     ----------
-    params : mapping
-        A point of `space`.
-    context : FitContext
-        Task, seed, threads and deadline.
+    content : bytes
+        The booster in UBJSON.
     """
 
-    def __init__(self, params: Params, context: FitContext) -> None:
-        self._params = dict(params)
-        self._context = context
-        self._head = head_of(context)
-        self._constant: Floats | None = None
-        self._content = b""
+    def __init__(self, content: bytes) -> None:
+        self._content = content
         self._booster: Booster | None = None
         self._threads = 0
 
-    def fit(self, train: Rows, valid: Rows | None) -> None:
-        """Fit until the validation loss stops falling, or the deadline is near.
-
-        Parameters
-        ----------
-        train : Rows
-            Training rows.
-        valid : Rows or None
-            Rows that decide when to stop; without them the number of iterations follows from
-            the learning rate.
-        """
-        self._booster = None
-        self._constant = constant_prediction(train, self._context)
-        if self._constant is None:
-            booster, best = _boost(self._params, train, valid, self._context)
-            self._content = bytes(booster[:best].save_raw("ubj"))
-
-    def predict(self, X: Matrix) -> Floats:
-        """Return probabilities (n_rows, n_classes), or values (n_rows, 1) in regression."""
-        if self._constant is not None:
-            return np.tile(self._constant, (len(X.values), 1))
+    def raw(self, values: Floats, n_threads: int) -> Array:
+        """Return sums of leaf values, (n_rows,) or (n_rows, n_classes)."""
         if self._booster is None:
-            self._booster, self._threads = _restore(self._content), 0
-        threads = 1 if len(X.values) < _SMALL_BATCH else self._context.n_threads
-        if threads != self._threads:
+            self._booster = _restore(self._content)
+        if n_threads != self._threads:
             # Setting it makes XGBoost configure itself anew, which costs more than one row.
-            self._booster.set_param({"nthread": threads})
-            self._threads = threads
-        raw = self._booster.inplace_predict(
-            X.values, predict_type="margin", validate_features=False
+            self._booster.set_param({"nthread": n_threads})
+            self._threads = n_threads
+        raw: Array = self._booster.inplace_predict(
+            values, predict_type="margin", validate_features=False
         )
-        return predictions(raw, self._head)
+        return raw
 
     def __getstate__(self) -> dict[str, Any]:
-        context = replace(self._context, deadline=NoDeadline())
-        return {**self.__dict__, "_booster": None, "_context": context}
+        return {"_content": self._content, "_booster": None, "_threads": 0}
+
+
+def fit_xgboost(
+    params: Params, context: FitContext, train: Rows, valid: Rows | None
+) -> XGBoostModel:
+    """Fit one model, stopped early on the validation loss; see ``FitModel``."""
+    booster, best = _boost(params, train, valid, context)
+    return XGBoostModel(bytes(booster[:best].save_raw("ubj")))
 
 
 def library_params(params: Params, context: FitContext) -> dict[str, Any]:
@@ -222,7 +200,7 @@ SPEC = LearnerSpec(
     api_version=1,
     tasks=ALL_TASKS,
     encoders=_encoders,
-    build=XGBoost,
+    build=partial(BoostedLearner, fit_xgboost),
     cost=cost,
     space=space,
     portfolio=(

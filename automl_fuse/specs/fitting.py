@@ -1,0 +1,172 @@
+"""Learners and encoders: what is fitted in each fold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+from automl_fuse.specs.space import Configuration, Space, no_space
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from automl_fuse.specs.tables import Columns, Matrix, Rows
+    from automl_fuse.specs.words import Array, Floats, Kind, Params, Task
+
+
+class Deadline(Protocol):
+    """A moment by which work must be done."""
+
+    def remaining(self) -> float:
+        """Return the seconds left, negative when it has passed."""
+
+    def expired(self) -> bool:
+        """Return whether the moment has passed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shape:
+    """Size of one fit: what a cost estimate may depend on."""
+
+    n_rows: int
+    n_features: int
+    n_classes: int
+    task: Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """Predicted cost of fitting one fold with one thread: seconds, bytes of the fitted model."""
+
+    seconds: float
+    bytes: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitContext:
+    """What a learner or an encoder is told about the fit.
+
+    Attributes
+    ----------
+    task : Task
+        What is predicted.
+    n_classes : int
+        Number of classes in these training rows; 1 for regression. Every class code below it
+        occurs: a class absent from a fold is hidden from the learner, so that a multiclass
+        task can show two.
+    seed : int
+        Seed of every random choice: two fits with the same seed give the same model.
+    n_threads : int
+        Threads to use, at most.
+    deadline : Deadline
+        Stop between iterations before it passes, keeping what is fitted so far.
+    """
+
+    task: Task
+    n_classes: int
+    seed: int
+    n_threads: int
+    deadline: Deadline
+
+
+@runtime_checkable
+class Learner(Protocol):
+    """A base model of one fold. It must pickle once fitted."""
+
+    def fit(self, train: Rows, valid: Rows | None) -> None:
+        """Fit on ``train``; ``valid`` may be used to stop early, for nothing else."""
+
+    def predict(self, X: Matrix) -> Floats:
+        """Return probabilities (n_rows, n_classes), or values (n_rows, 1) in regression."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearnerSpec:
+    """A kind of base model.
+
+    Attributes
+    ----------
+    name : str
+        Lower case, unique over all plugins.
+    api_version : int
+        ``1``, written out: the contract this plugin was made for.
+    tasks : frozenset of Task
+        Tasks it can learn.
+    encoders : tuple of str, or callable
+        Names of the encoders whose features it reads, or a function of its params that gives
+        them. Columns of a kind that none of them reads are not seen by this learner.
+    build : callable
+        Makes an unfitted learner from params; heavy imports belong in here.
+    cost : callable
+        Predicts the cost of one fold.
+    space : callable
+        Draws params from a ``Suggest``.
+    portfolio : tuple of Configuration
+        Configurations tried before any search, best first.
+    requires : tuple of str
+        Importable modules that must be installed.
+    extra : str
+        The extra of automl-fuse, or the package, that brings them.
+    max_rows : int or None
+        Training rows beyond which the learner is not tried.
+    """
+
+    name: str
+    api_version: int
+    tasks: frozenset[Task]
+    encoders: tuple[str, ...] | Callable[[Params], tuple[str, ...]]
+    build: Callable[[Params, FitContext], Learner]
+    cost: Callable[[Shape, Params], Cost]
+    space: Space = no_space
+    portfolio: tuple[Configuration, ...] = (Configuration(),)
+    requires: tuple[str, ...] = ()
+    extra: str = ""
+    max_rows: int | None = None
+
+    def encoders_for(self, params: Params) -> tuple[str, ...]:
+        """Return the names of the encoders that a configuration reads."""
+        return self.encoders(params) if callable(self.encoders) else self.encoders
+
+
+@runtime_checkable
+class Encoder(Protocol):
+    """Turns typed columns into features; fitted on the training rows of one fold.
+
+    It must pickle once fitted.
+    """
+
+    def fit_transform(self, columns: Columns, y: Array, weight: Floats | None) -> Matrix:
+        """Fit, and return the features of the training rows.
+
+        An encoder that reads ``y`` must return out-of-fold features here, so that no row's
+        features were made from its own target.
+        """
+
+    def transform(self, columns: Columns) -> Matrix:
+        """Return the features of other rows: the same names, in the same order."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderSpec:
+    """A way to turn columns of some kinds into features.
+
+    Attributes
+    ----------
+    name : str
+        Lower case, unique over all plugins.
+    api_version : int
+        ``1``, written out.
+    kinds : frozenset of Kind
+        Kinds of column it reads, all of them together.
+    build : callable
+        Makes an unfitted encoder.
+    requires, extra
+        As for ``LearnerSpec``.
+    """
+
+    name: str
+    api_version: int
+    kinds: frozenset[Kind]
+    build: Callable[[FitContext], Encoder]
+    requires: tuple[str, ...] = ()
+    extra: str = ""

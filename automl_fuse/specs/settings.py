@@ -1,0 +1,63 @@
+"""The options of a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Every option of a run beside the data, the objective and the time limit.
+
+    Attributes
+    ----------
+    task : {"binary", "multiclass", "classification", "regression"}, optional
+        Inferred from the target if not given.
+    kinds : mapping of str to str
+        Kinds of columns, by name, that the inference got wrong.
+    folds : int or scikit-learn splitter, optional
+        Number of folds, or any object with ``split(X, y, groups)``. Chosen by size if absent.
+    time_column : str, optional
+        Column that orders the rows: every fold is then validated on later rows than it was
+        trained on.
+    learners, fusions : tuple of str, optional
+        Only these, instead of all that are installed.
+    plugins : tuple of str
+        Importable plugin modules that have no entry point.
+    block_plugins : tuple of str
+        Plugins to leave out; the variable ``AUTOML_FUSE_BLOCK`` (comma-separated) adds to it.
+    require_plugins : tuple of str
+        Plugins whose failure ends the run.
+    max_trials : int, optional
+        Members to try, at most.
+    seed : int
+        Seed of every random choice.
+    output : str, optional
+        Run directory to keep. A temporary one is used, and removed, if absent.
+    executor : str
+        ``"processes"``, ``"inline"``, or the name of an executor plugin.
+    workers : int, optional
+        Worker processes; as many as there are cores if absent.
+    progress : bool, optional
+        Whether to show the progress line; if absent, only on a terminal.
+    """
+
+    task: Literal["binary", "multiclass", "classification", "regression"] | None = None
+    kinds: Mapping[str, str] = field(default_factory=dict)
+    folds: Any = None
+    time_column: str | None = None
+    learners: tuple[str, ...] | None = None
+    fusions: tuple[str, ...] | None = None
+    plugins: tuple[str, ...] = ()
+    block_plugins: tuple[str, ...] = ()
+    require_plugins: tuple[str, ...] = ()
+    max_trials: int | None = None
+    seed: int = 0
+    output: str | None = None
+    executor: str = "processes"
+    workers: int | None = None
+    progress: bool | None = None
