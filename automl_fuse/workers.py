@@ -16,6 +16,7 @@ import struct
 import subprocess
 import sys
 import threading
+import traceback
 from collections import deque
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -159,12 +160,14 @@ class _Worker:
         self.is_dead = False
         self._killed = False
         self._reported = False
+        self._unreadable = ""
         self._dying = threading.Lock()
         self._log = run.worker_log(number)
         self._deliver = deliver
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603 - this interpreter, this module
-                [sys.executable, "-m", "automl_fuse.workers", str(run.runner)],
+                # -P: without it the working directory would come first on the import path.
+                [sys.executable, "-P", "-m", "automl_fuse.workers", str(run.runner)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -196,8 +199,12 @@ class _Worker:
 
     def _read(self) -> None:
         assert self._process.stdout is not None  # noqa: S101 - opened as a pipe
-        while (result := _read(self._process.stdout)) is not None:
-            self._deliver(result)
+        try:
+            while (result := _read(self._process.stdout)) is not None:
+                self._deliver(result)
+        except Exception:  # noqa: BLE001 - unpickling may raise anything; the report shows it
+            self._unreadable = traceback.format_exc()
+            self._process.kill()
         self.is_dead = True
         if not self._killed:
             self._report_death()
@@ -212,6 +219,8 @@ class _Worker:
         code = self._process.wait()
         cause = f"signal {-code}" if code < 0 else f"exit code {code}"
         error = f"The worker process ended with {cause}. Its last output:\n{_tail(self._log)}"
+        if self._unreadable:
+            error = f"The worker's result could not be read:\n{self._unreadable}"
         self._deliver(
             JobResult(
                 job=job,
@@ -295,8 +304,13 @@ def main(runner_path: str) -> None:
 
 
 def _feed(jobs: queue.SimpleQueue[Any]) -> None:
-    while (job := _read(sys.stdin.buffer)) is not None:
-        jobs.put(job)
+    try:
+        while (job := _read(sys.stdin.buffer)) is not None:
+            jobs.put(job)
+    except Exception:  # noqa: BLE001 - the process must not wait forever for an unreadable job
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(1)
     # The parent is gone or wants an end: leave at once, also in the middle of a fit.
     os._exit(0)
 

@@ -12,6 +12,13 @@ from automl_fuse.specs import ExecutorContext, Job, JobResult
 from automl_fuse.workers import InlineExecutor, ProcessExecutor, open_executor
 
 
+class Unreadable:
+    """Cannot be unpickled."""
+
+    def __reduce__(self):
+        return int, ("no number",)
+
+
 class Runner:
     """Does what the learner's name says."""
 
@@ -28,6 +35,8 @@ class Runner:
             time.sleep(600)
         if job.learner == "flood":
             print("x" * 1_000_000, flush=True)
+        if job.learner == "unreadable":
+            return Unreadable()
         if job.learner == "write":
             self.data[0] = 1.0
         return JobResult(
@@ -98,6 +107,28 @@ def test_a_cancelled_job_gives_no_result_and_frees_its_worker(executor):
     executor.submit(job("good", 2))
     executor.submit(job("good", 3))
     assert {result.job.fold for result in gather(executor, 2)} == {2, 3}
+
+
+def test_a_result_that_cannot_be_read_costs_one_job(executor):
+    executor.submit(job("unreadable"))
+    (result,) = gather(executor, 1)
+    assert "no number" in result.error
+    executor.submit(job("good"))
+    assert not gather(executor, 1)[0].error
+
+
+def test_the_working_directory_is_not_imported_from(tmp_path, monkeypatch):
+    (tmp_path / "joblib.py").write_text("raise RuntimeError('imported from here')")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(Path(__file__).parent)
+    runner_class = __import__("test_workers").Runner
+    context = ExecutorContext(runner=runner_class(), n_workers=1, n_threads=1)
+    made = ProcessExecutor(context, RunDirectory(tmp_path))
+    try:
+        made.submit(job("good"))
+        assert not gather(made, 1)[0].error
+    finally:
+        made.close()
 
 
 def test_what_a_learner_prints_does_not_disturb_results(executor):

@@ -29,6 +29,11 @@ GREEDY_SHARE = 0.6
 """Share of the time left that a member may take when no cheaper one is left to try."""
 GREEDY_STRETCH = 8.0
 """The same as ``STRETCH`` for such a member."""
+DISTRUST = 10.0
+"""A fold is given so many times its predicted seconds at most: what takes longer is broken."""
+SHORT_SECONDS = 3.0
+"""A fold is given these seconds whatever was predicted, if there is time: its first fold in a
+worker also imports the library."""
 EXPLORATION = 0.5
 """Weight of the bandit's confidence bound, relative to the best learner's gain per second."""
 RECENT = 3
@@ -151,7 +156,8 @@ def choose(arms: Sequence[Arm], shape: Shape, allowance: Allowance) -> Choice | 
             arm = arms[best.position]
             params = arm.portfolio.pop(best.number).params
             draw = arm.study.ask(arm.spec.space, params)
-            return Choice(arm=arm, draw=draw, seconds=best.given)
+            seconds = min(best.given, max(DISTRUST * best.predicted, SHORT_SECONDS))
+            return Choice(arm=arm, draw=draw, seconds=seconds)
     return _choose_by_bandit(arms, allowance)
 
 
