@@ -9,7 +9,9 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import shutil
 import sys
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
 OK, UNEXPECTED, USAGE, DATA, NOTHING_FITTED, FILES, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
 
+INDENT = " " * 9
 TASKS = ("binary", "multiclass", "classification", "regression")
 
 EXIT_CODES = {
@@ -243,9 +246,11 @@ def _plugins(options: argparse.Namespace) -> None:
     if options.json:
         _print_json(plugins.as_dict())
         return
+    width = shutil.get_terminal_size().columns
     for row in plugins.as_rows():
         origin = " ".join(part for part in (row["distribution"], row["version"]) if part)
-        print(f"{row['status']:<8} {row['plugin']:<12} {origin or '-':<22} {row['note']}")
+        print(f"{row['status']:<8} {row['plugin']:<16} {origin or '-'}")
+        print(textwrap.fill(row["note"], width, initial_indent=INDENT, subsequent_indent=INDENT))
 
 
 def _new_plugin(options: argparse.Namespace) -> None:

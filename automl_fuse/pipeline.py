@@ -269,6 +269,31 @@ class Pipeline:
             columns=["pipeline", "members", "score", "std", "seconds", "bytes"],
         )
 
+    def rules(self, member: str, fold: int = 0) -> str:
+        """Return how a member decides, in words, if its learner can tell (``decision_tree`` can).
+
+        Parameters
+        ----------
+        member : str
+            Name of a member that the fusion kept: see ``members`` or the leaderboard.
+        fold : int
+            Which of its fold models.
+
+        Raises
+        ------
+        SettingsError
+            If the pipeline has no such member or fold, or its learner has no rules.
+        """
+        found = next((m for m in self.members if m.name == member), None)
+        if found is None or not 0 <= fold < len(found.folds):
+            names = ", ".join(m.name for m in self.members)
+            raise SettingsError(f"No fold {fold} of a member {member!r}: there are {names}.")
+        learner = found.folds[fold].learner
+        tell = getattr(learner and learner.get(), "rules", None)
+        if tell is None:
+            raise SettingsError(f"Member {member!r} has no rules: its learner cannot tell them.")
+        return str(tell())
+
     def evaluate(self, data: Any, y: Any = None, *, sample_weight: Any = None) -> dict[str, float]:
         """Score the pipeline on labelled rows.
 

@@ -108,6 +108,18 @@ def test_schema_can_be_read(fused):
     assert "numeric" in text
 
 
+def test_a_tree_tells_its_rules():
+    settings = Settings(**INLINE, learners=("decision_tree",), max_trials=1)
+    model = automl_fuse.fit(cancer(), target="diagnosis", settings=settings)
+    name = model.members[0].name
+    assert any(column in model.rules(name) for column in model.feature_names_in_)
+    with pytest.raises(SettingsError, match=name):
+        model.rules("oak")
+    linear = automl_fuse.fit(cancer(), target="diagnosis", settings=LINEAR)
+    with pytest.raises(SettingsError, match="no rules"):
+        linear.rules("linear-0")
+
+
 def test_saving_and_loading_keep_predictions(fused, tmp_path):
     fused.save(tmp_path / "model")
     loaded = automl_fuse.load(tmp_path / "model")
