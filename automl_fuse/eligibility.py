@@ -8,7 +8,7 @@ from automl_fuse.errors import NothingFittedError
 from automl_fuse.inventory import select
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from automl_fuse.inventory import Plugins
     from automl_fuse.specs import Kind, LearnerSpec
@@ -45,12 +45,22 @@ def eligible_learners(
         else:
             usable.append(spec)
     if not usable:
-        reasons = "; ".join(f"{item['learner']}: {item['reason']}" for item in skipped)
-        raise NothingFittedError(
-            f"No learner fits this table ({reasons or 'none is installed'}). "
-            "Install one with pip install 'automl-fuse[boosting]', or unblock a plugin."
-        )
+        raise NothingFittedError(_why_none(data, skipped))
     return usable, skipped
+
+
+def _why_none(data: TrialData, skipped: Sequence[Mapping[str, str]]) -> str:
+    if not skipped:
+        return "No learner is installed: pip install 'automl-fuse[boosting]', or unblock a plugin."
+    columns = ", ".join(f"{column.name!r} ({column.kind})" for column in data.columns.columns[:5])
+    reasons: dict[str, list[str]] = {item["reason"]: [] for item in skipped}
+    for item in skipped:
+        reasons[item["reason"]].append(item["learner"])
+    listed = "; ".join(f"{', '.join(names)}: {reason}" for reason, names in reasons.items())
+    return (
+        f"No learner fits this table of {columns}. {listed}. Install a plugin that reads such "
+        "columns, or say in kinds (--kind COLUMN=KIND) what they hold if it was mistaken."
+    )
 
 
 def unread_columns(plugins: Plugins, data: TrialData, learners: Sequence[LearnerSpec]) -> list[str]:
@@ -70,7 +80,7 @@ def _misfit(spec: LearnerSpec, data: TrialData, plugins: Plugins) -> str:
     if spec.max_rows is not None and n_rows > spec.max_rows:
         return f"it is limited to {spec.max_rows} rows, and a fold has {n_rows}"
     if not _kinds_read(spec, plugins) & {column.kind for column in data.columns.columns}:
-        return "its encoders read no column of this table"
+        return "no encoder reads its columns"
     return ""
 
 

@@ -465,6 +465,12 @@ def test_a_limit_of_trials_is_kept():
     assert trials["finished"] + trials["stopped"] + trials["failed"] == 2
 
 
+def test_a_table_that_nothing_reads_is_refused_with_the_reason():
+    sounds = {"sound": [f"a/{i}.wav" for i in range(40)]}
+    with pytest.raises(NothingFittedError, match=r"'sound' \(audio\).*no encoder reads"):
+        automl_fuse.fit(sounds, [0, 1] * 20, settings=Settings(progress=False))
+
+
 def test_unused_kinds_are_reported(caplog):
     data = cancer().iloc[:100].assign(sound=[f"a/{i}.wav" for i in range(100)])
     with caplog.at_level(logging.WARNING, logger="automl_fuse"):
