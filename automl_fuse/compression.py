@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from automl_fuse.fusion import Splits
+    from automl_fuse.fusion import CrossFitted, Splits
     from automl_fuse.specs import CompressorSpec, FusionContext, FusionSpec, Params, Teacher
 
 __all__ = ["FUSED", "Front", "Point", "candidates", "compress", "front", "score_candidates"]
@@ -138,8 +138,7 @@ def score_candidates(
     Parameters
     ----------
     proposals : sequence of Candidate
-        As ``candidates`` gives them. Those left when the deadline passes are not scored; the
-        first always is.
+        As ``candidates`` gives them. Those left when the deadline passes are not scored.
     teacher : Teacher
         The fused pipeline.
     spec, params
@@ -149,23 +148,26 @@ def score_candidates(
     """
     points: list[Point] = []
     for proposal in proposals:
-        if points and context.deadline.expired():
+        if context.deadline.expired():
             break
         kept = np.array(proposal.members)
         result = cross_fitted(
             spec, params, teacher.oof[kept], teacher.y, teacher.weight, splits, context
         )
-        points.append(
-            Point(
-                name=proposal.name,
-                members=proposal.members,
-                loss=result.loss,
-                std=result.std,
-                bytes=float(teacher.bytes[kept].sum()),
-                seconds=float(teacher.seconds[kept].sum()),
-            )
-        )
+        points.append(_point(proposal, teacher, result))
     return tuple(points)
+
+
+def _point(proposal: Candidate, teacher: Teacher, result: CrossFitted) -> Point:
+    kept = np.array(proposal.members)
+    return Point(
+        name=proposal.name,
+        members=proposal.members,
+        loss=result.loss,
+        std=result.std,
+        bytes=float(teacher.bytes[kept].sum()),
+        seconds=float(teacher.seconds[kept].sum()),
+    )
 
 
 def front(points: Sequence[Point]) -> Front:
@@ -180,6 +182,7 @@ def front(points: Sequence[Point]) -> Front:
 def compress(
     specs: Sequence[CompressorSpec],
     teacher: Teacher,
+    fused: CrossFitted,
     spec: FusionSpec,
     params: Params,
     splits: Splits,
@@ -187,7 +190,9 @@ def compress(
 ) -> Front:
     """Return the front of the teacher and of all that compressors make of it.
 
-    Parameters are those of ``candidates`` and ``score_candidates``.
+    Parameters are those of ``candidates`` and ``score_candidates``; ``fused`` is the teacher's
+    own cross-fitted score, which need not be computed again.
     """
-    proposals = candidates(specs, teacher, context)
-    return front(score_candidates(proposals, teacher, spec, params, splits, context))
+    itself, *proposals = candidates(specs, teacher, context)
+    smaller = score_candidates(proposals, teacher, spec, params, splits, context)
+    return front([_point(itself, teacher, fused), *smaller])

@@ -416,10 +416,12 @@ def _front(
     compressors = list(session.plugins.compressors.values())
     context = session.fusion_context(session.times.fuse)
     try:
-        return compress(compressors, teacher, choice.spec, choice.params, splits, context)
+        return compress(
+            compressors, teacher, choice.result, choice.spec, choice.params, splits, context
+        )
     except Exception:  # noqa: BLE001 - a plugin may raise anything
         _log.exception("A compressor failed: only the fused pipeline is on the front.")
-        return compress((), teacher, choice.spec, choice.params, splits, context)
+        return compress((), teacher, choice.result, choice.spec, choice.params, splits, context)
 
 
 def _summary(session: _Session, outcome: SearchOutcome, fused: _Fused) -> dict[str, Any]:

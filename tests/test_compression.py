@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 import automl_fuse_compress
 from automl_fuse.compression import FUSED, Point, candidates, compress, front, score_candidates
 from automl_fuse.errors import PluginError
+from automl_fuse.fusion import cross_fitted
 from automl_fuse.metrics import loss_of, resolve
 from automl_fuse.specs import (
     ALL_TASKS,
@@ -163,10 +164,15 @@ def test_scores_are_those_of_the_refitted_fusion():
     assert point.std > 0
 
 
-def test_a_passed_deadline_scores_the_first():
-    found = candidates([PRUNE], teacher_of(), context_of())
-    points = score_candidates(found, teacher_of(), convex.SPEC, {}, splits_of(120), context_of(0))
-    assert [p.name for p in points] == [FUSED]
+def test_a_passed_deadline_scores_nothing_and_leaves_the_teacher_on_the_front():
+    teacher, splits = teacher_of(), splits_of(120)
+    found = candidates([PRUNE], teacher, context_of())
+    assert score_candidates(found, teacher, convex.SPEC, {}, splits, context_of(0)) == ()
+    fused = cross_fitted(
+        convex.SPEC, {}, teacher.oof, teacher.y, teacher.weight, splits, context_of()
+    )
+    got = compress([PRUNE], teacher, fused, convex.SPEC, {}, splits, context_of(0))
+    assert [(p.name, p.loss) for p in got.points] == [(FUSED, fused.loss)]
 
 
 # ------------------------------------------------------------------ front
@@ -205,7 +211,11 @@ def test_front_by_definition(points):
 
 def test_compress_ends_in_a_frame():
     teacher = teacher_of(6, 300)
-    got = compress([PRUNE], teacher, convex.SPEC, {"shrinkage": 0.1}, splits_of(300), context_of())
+    params, splits, context = {"shrinkage": 0.1}, splits_of(300), context_of()
+    fused = cross_fitted(
+        convex.SPEC, params, teacher.oof, teacher.y, teacher.weight, splits, context
+    )
+    got = compress([PRUNE], teacher, fused, convex.SPEC, params, splits, context)
     frame = got.as_frame()
     assert list(frame.columns) == ["name", "members", "loss", "std", "bytes", "seconds"]
     assert len(frame) >= 2
