@@ -6,11 +6,14 @@ Nothing of the search can be reached from here.
 from __future__ import annotations
 
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 
+from automl_fuse.budget import usable_cores
 from automl_fuse.errors import DataError, SettingsError
 from automl_fuse.specs import Array, Columns, Encoder, Floats, Fusion, Kind, Learner, Matrix, Task
 from automl_fuse.table import Table, read_table
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
     from automl_fuse.schema import Schema
     from automl_fuse.specs import Params
 
+SMALL_BATCH = 500
+"""Rows below which threads cost more than they save."""
 CHUNK_ROWS = 50_000
 """Rows predicted at a time: bounds the memory that encoded features take."""
 
@@ -364,34 +369,55 @@ class Pipeline:
         return fused
 
     def _member_predictions(self, columns: Columns) -> Floats:
-        features = _Features(self.encoders, columns)
-        stacked = np.empty((len(self.members), columns.n_rows, self.n_outputs))
-        for position, member in enumerate(self.members):
-            folds = [
-                model.predict(features.of(model.fold, model.encoders)) for model in member.folds
-            ]
-            stacked[position] = np.mean(folds, axis=0)
+        stacked = np.zeros((len(self.members), columns.n_rows, self.n_outputs))
+        folds = sorted({model.fold for member in self.members for model in member.folds})
+        workers = 1 if columns.n_rows < SMALL_BATCH else min(len(folds), usable_cores())
+        if workers == 1:
+            for fold in folds:
+                for position, prediction in self._fold_predictions(fold, columns):
+                    stacked[position] += prediction
+        else:
+            # The libraries let go of the interpreter while they predict, and nothing is shared
+            # between folds. Sums are made here, in order, so that threads change no digit.
+            with ThreadPoolExecutor(workers) as pool:
+                for parts in pool.map(partial(self._fold_predictions, columns=columns), folds):
+                    for position, prediction in parts:
+                        stacked[position] += prediction
+        n_folds = np.array([len(member.folds) for member in self.members])
+        stacked /= n_folds[:, None, None]
         return stacked
+
+    def _fold_predictions(self, fold: int, columns: Columns) -> list[tuple[int, Floats]]:
+        """Predict with the members' models of one fold: pairs of member position, prediction."""
+        features = _Features(self.encoders, columns, fold)
+        return [
+            (position, model.predict(features.of(model.encoders)))
+            for position, member in enumerate(self.members)
+            for model in member.folds
+            if model.fold == fold
+        ]
 
 
 class _Features:
-    """Encodes rows with each fitted encoder at most once."""
+    """Encodes rows with each encoder of a fold at most once."""
 
-    def __init__(self, encoders: Mapping[tuple[int, str], FittedEncoder], columns: Columns) -> None:
+    def __init__(
+        self, encoders: Mapping[tuple[int, str], FittedEncoder], columns: Columns, fold: int
+    ) -> None:
         self._encoders = encoders
         self._columns = columns
-        self._parts: dict[tuple[int, str], Matrix] = {}
-        self._merged: dict[tuple[int, tuple[str, ...]], Matrix] = {}
+        self._fold = fold
+        self._parts: dict[str, Matrix] = {}
+        self._merged: dict[tuple[str, ...], Matrix] = {}
 
-    def of(self, fold: int, names: tuple[str, ...]) -> Matrix:
-        key = (fold, names)
-        if key not in self._merged:
-            parts = [(name, self._part(fold, name)) for name in names]
-            self._merged[key] = merge_features(parts, self._columns.n_rows)
-        return self._merged[key]
+    def of(self, names: tuple[str, ...]) -> Matrix:
+        if names not in self._merged:
+            parts = [(name, self._part(name)) for name in names]
+            self._merged[names] = merge_features(parts, self._columns.n_rows)
+        return self._merged[names]
 
-    def _part(self, fold: int, name: str) -> Matrix:
-        key = (fold, name)
-        if key not in self._parts:
-            self._parts[key] = self._encoders[key].transform(self._columns)
-        return self._parts[key]
+    def _part(self, name: str) -> Matrix:
+        if name not in self._parts:
+            encoder = self._encoders[self._fold, name]
+            self._parts[name] = encoder.transform(self._columns)
+        return self._parts[name]

@@ -78,6 +78,14 @@ def test_one_row_is_predicted_as_in_a_batch(fused):
     assert alone == pytest.approx(batch, abs=1e-9)
 
 
+def test_threads_change_no_digit(fused, monkeypatch):
+    rows = pd.concat([cancer()] * 3, ignore_index=True)
+    monkeypatch.setattr("automl_fuse.pipeline.usable_cores", lambda: 1)
+    alone = fused.predict_proba(rows)
+    monkeypatch.setattr("automl_fuse.pipeline.usable_cores", lambda: 4)
+    assert (fused.predict_proba(rows) == alone).all()
+
+
 def test_column_order_and_extra_columns_do_not_matter(fused):
     rows = cancer().iloc[400:420]
     shuffled = rows[rows.columns[::-1]].assign(extra="x")
