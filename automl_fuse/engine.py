@@ -326,6 +326,7 @@ def _search(session: _Session, learners: Sequence[LearnerSpec]) -> SearchOutcome
                 slots=n_workers,
             ),
             session.observers,
+            session.run.discard,
         )
         outcome = search.run()
     finally:

@@ -98,6 +98,7 @@ def search_summary(outcome: SearchOutcome) -> dict[str, Any]:
         "trials": {
             "finished": len(outcome.members),
             "stopped": outcome.stopped,
+            "dropped": outcome.dropped,
             "failed": len(outcome.failures),
             "interrupted": outcome.interrupted,
         },

@@ -76,6 +76,12 @@ class RunDirectory:
         """Return where the OOF predictions of a member are kept."""
         return self.root / "oof" / f"{member}.npy"
 
+    def discard(self, member: str) -> None:
+        """Remove the fold models and OOF predictions of a member."""
+        for path in (self.root / "members").glob(f"{member}.fold-*.pkl"):
+            path.unlink(missing_ok=True)
+        self.oof(member).unlink(missing_ok=True)
+
     def worker_log(self, number: int) -> Path:
         """Return where the output of a worker process goes."""
         return self.root / "workers" / f"{number}.log"

@@ -1,9 +1,17 @@
 import json
 
+import numpy as np
 import pytest
 
 from automl_fuse.errors import RunError
-from automl_fuse.run import open_run, read_pickle, write_json, write_pickle
+from automl_fuse.run import (
+    RunDirectory,
+    open_run,
+    read_pickle,
+    write_array,
+    write_json,
+    write_pickle,
+)
 
 
 def test_a_temporary_run_is_removed():
@@ -60,6 +68,18 @@ def test_writes_are_whole(tmp_path):
     assert path.stat().st_size == size
     assert read_pickle(path) == {"x": [1, 2]}
     assert [file.name for file in path.parent.iterdir()] == ["thing.pkl"]
+
+
+def test_a_member_is_discarded_alone(tmp_path):
+    run = RunDirectory(tmp_path)
+    for name in ("knn-1", "knn-10"):
+        write_pickle(run.fold_model(name, 0), name)
+        write_array(run.oof(name), np.zeros(2))
+    run.discard("knn-1")
+    assert not run.fold_model("knn-1", 0).exists()
+    assert not run.oof("knn-1").exists()
+    assert run.fold_model("knn-10", 0).exists()
+    assert run.oof("knn-10").exists()
 
 
 def test_a_failed_write_leaves_nothing_and_names_the_file(tmp_path):

@@ -137,7 +137,7 @@ def data():
     )
 
 
-def run(data, learners, noise, *, max_trials=None, seconds=20.0):
+def run(data, learners, noise, *, max_trials=None, seconds=20.0, discard=lambda name: None):
     executor, events = Executor(data, noise), []
     search = MemberSearch(
         learners,
@@ -147,6 +147,7 @@ def run(data, learners, noise, *, max_trials=None, seconds=20.0):
         Storage(None),
         SearchLimits(seconds=seconds, max_trials=max_trials, slots=2),
         lambda name, details: events.append((name, details)),
+        discard,
     )
     return search.run(), executor, events
 
@@ -195,6 +196,21 @@ def test_the_study_goes_on_after_the_portfolio_until_the_limit(data):
     assert len({str(member.params) for member in outcome.members}) > 1
 
 
+def test_what_is_not_kept_is_discarded(data, monkeypatch):
+    monkeypatch.setattr("automl_fuse.search.members.MAX_KEPT", 2)
+    discarded = []
+    outcome, _, _ = run(
+        data,
+        [learner("good", 0.9), learner("fair", 0.8), learner("weak", 0.7), learner("poor", 0.6)],
+        {"good": 0.3, "fair": 0.31, "weak": 0.32, "poor": 30.0},
+        discard=discarded.append,
+    )
+    assert {member.name for member in outcome.members} == {"good-0", "fair-0"}
+    assert outcome.dropped == 1
+    assert outcome.stopped == 1
+    assert set(discarded) == {"weak-0", "poor-0"}
+
+
 def test_time_that_is_over_leaves_the_folds_that_are_done(data):
     executor = Executor(data, {"slow": 0.1}, slots=1)
     search = MemberSearch(
@@ -205,6 +221,7 @@ def test_time_that_is_over_leaves_the_folds_that_are_done(data):
         Storage(None),
         SearchLimits(seconds=60, max_trials=None, slots=1),
         lambda name, details: None,
+        lambda name: None,
     )
     original = executor.collect
 

@@ -36,6 +36,8 @@ FOLDS_BEFORE_STOPPING = 4
 LAST_START = 0.01
 """Share of the search before whose end no member is begun."""
 POLL_SECONDS = 0.25
+MAX_KEPT = 100
+"""Finished members that are kept; beyond it the one of the greatest loss is dropped."""
 
 Notify = Callable[[str, Mapping[str, Any]], None]
 
@@ -52,8 +54,10 @@ class FinishedMember:
         Folds that were finished: all, unless the search was cut short.
     oof : array of shape (n_rows, n_outputs)
         Out-of-fold predictions, NaN in rows that no finished fold validated.
+    loss : float
+        Objective over all rows that have predictions, lower is better.
     fold_losses : array of shape (n_folds,)
-        Objective by fold, lower is better.
+        Objective by fold.
     fit_seconds, predict_seconds : float
         Sums over folds.
     row_seconds : float
@@ -67,6 +71,7 @@ class FinishedMember:
     params: Params
     folds: tuple[int, ...]
     oof: Floats
+    loss: float
     fold_losses: Floats
     fit_seconds: float
     predict_seconds: float
@@ -96,6 +101,8 @@ class SearchOutcome:
         Members that failed.
     stopped : int
         Members stopped after some folds because they added nothing.
+    dropped : int
+        Members that finished but were not kept, so that memory and disk stay bounded.
     busy_seconds : float
         Sum over workers of the time spent fitting and predicting.
     interrupted : bool
@@ -107,6 +114,7 @@ class SearchOutcome:
     members: tuple[FinishedMember, ...]
     failures: tuple[TrialFailure, ...]
     stopped: int
+    dropped: int
     busy_seconds: float
     interrupted: bool
     started: float = 0.0
@@ -152,6 +160,8 @@ class MemberSearch:
         When to stop.
     notify : callable
         Is told of every event and its details.
+    discard : callable
+        Removes what the trials of a member have written, given its name.
     """
 
     def __init__(
@@ -163,11 +173,13 @@ class MemberSearch:
         storage: Storage,
         limits: SearchLimits,
         notify: Notify,
+        discard: Callable[[str], None],
     ) -> None:
         self._data = data
         self._executor = executor
         self._limits = limits
         self._notify = notify
+        self._discard = discard
         self._deadline = Deadline(limits.seconds)
         self._arms = [
             Arm(
@@ -188,7 +200,7 @@ class MemberSearch:
         self._open: dict[str, _Open] = {}
         self._finished: list[FinishedMember] = []
         self._failures: list[TrialFailure] = []
-        self._opened = self._stopped = 0
+        self._opened = self._stopped = self._dropped = 0
         self._busy = 0.0
         self._exhausted = False
 
@@ -210,6 +222,7 @@ class MemberSearch:
             members=tuple(self._finished),
             failures=tuple(self._failures),
             stopped=self._stopped,
+            dropped=self._dropped,
             busy_seconds=self._busy,
             interrupted=interrupted,
         )
@@ -298,6 +311,7 @@ class MemberSearch:
         losses = self._fold_losses(member)
         member.choice.draw.stop(float(np.mean(losses)))
         member.choice.arm.record(0.0, self._incumbent.loss, _fold_seconds(member))
+        self._discard(member.name)
         self._notify("trial_stopped", {"member": member.name, "folds": len(losses)})
 
     def _finish(self, member: _Open) -> None:
@@ -306,15 +320,14 @@ class MemberSearch:
         self._finished.append(finished)
         gain = self._incumbent.absorb(finished.oof)
         member.choice.arm.record(gain, self._incumbent.loss, _fold_seconds(member))
-        rows = self._incumbent.rows
-        loss = self._incumbent.loss_of(finished.oof[rows], rows)
-        member.choice.draw.finish(loss)
+        member.choice.draw.finish(finished.loss)
+        self._drop_excess()
         self._notify(
             "trial_finished",
             {
                 "member": member.name,
                 "learner": finished.learner,
-                "loss": loss,
+                "loss": finished.loss,
                 "ensemble_loss": self._incumbent.loss,
                 "fit_seconds": finished.fit_seconds,
                 "predict_seconds": finished.predict_seconds,
@@ -322,6 +335,13 @@ class MemberSearch:
                 "params": dict(finished.params),
             },
         )
+
+    def _drop_excess(self) -> None:
+        if len(self._finished) > MAX_KEPT:
+            worst = max(self._finished, key=lambda kept: (not np.isfinite(kept.loss), kept.loss))
+            self._finished.remove(worst)
+            self._dropped += 1
+            self._discard(worst.name)
 
     def _fail(self, member: _Open, error: str) -> None:
         self._close(member)
@@ -334,6 +354,7 @@ class MemberSearch:
             error=error,
         )
         self._failures.append(failure)
+        self._discard(member.name)
         last_line = error.strip().rsplit("\n", 1)[-1]
         self._notify("trial_failed", {"member": member.name, "error": last_line})
 
@@ -365,6 +386,8 @@ class MemberSearch:
             self._close(member)
             if member.results and not self._finished:
                 self._finished.append(self._collected(member))
+            else:
+                self._discard(member.name)
             member.choice.draw.stop(float("nan"))
 
     def _collected(self, member: _Open) -> FinishedMember:
@@ -378,13 +401,15 @@ class MemberSearch:
                 total[rows] += result.predictions
                 count[rows] += 1
         oof = np.full_like(total, np.nan)
-        oof[count > 0] = total[count > 0] / count[count > 0, None]
+        rows = np.flatnonzero(count)
+        oof[rows] = total[rows] / count[rows, None]
         return FinishedMember(
             name=member.name,
             learner=member.choice.arm.spec.name,
             params=member.choice.draw.params,
             folds=tuple(sorted(member.results)),
             oof=oof,
+            loss=self._incumbent.loss_of(oof[rows], rows),
             fold_losses=np.array(self._fold_losses(member)),
             fit_seconds=sum(result.fit_seconds for result in results),
             predict_seconds=sum(result.predict_seconds for result in results),
