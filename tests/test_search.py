@@ -202,7 +202,7 @@ def test_what_is_not_kept_is_discarded(data, monkeypatch):
     outcome, _, _ = run(
         data,
         [learner("good", 0.9), learner("fair", 0.8), learner("weak", 0.7), learner("poor", 0.6)],
-        {"good": 0.3, "fair": 0.31, "weak": 0.32, "poor": 30.0},
+        {"good": 0.2, "fair": 0.25, "weak": 0.35, "poor": 30.0},
         discard=discarded.append,
     )
     assert {member.name for member in outcome.members} == {"good-0", "fair-0"}
