@@ -4,13 +4,8 @@
 """
 
 from automl_fuse.search.fusions import FusionChoice, choose_fusion
-from automl_fuse.search.members import (
-    FinishedMember,
-    MemberSearch,
-    SearchLimits,
-    SearchOutcome,
-    TrialFailure,
-)
+from automl_fuse.search.members import MemberSearch
+from automl_fuse.search.outcome import FinishedMember, SearchLimits, SearchOutcome, TrialFailure
 
 __all__ = [
     "FinishedMember",

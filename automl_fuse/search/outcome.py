@@ -1,0 +1,96 @@
+"""What bounds a search, and what it found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from automl_fuse.specs import Floats, Params
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinishedMember:
+    """A member with OOF predictions.
+
+    Attributes
+    ----------
+    name, learner, params
+        Which member it is.
+    folds : tuple of int
+        Folds that were finished: all, unless the search was cut short.
+    oof : array of shape (n_rows, n_outputs)
+        Out-of-fold predictions, NaN in rows that no finished fold validated.
+    loss : float
+        Objective over all rows that have predictions, lower is better.
+    fold_losses : array of shape (n_folds,)
+        Objective by fold.
+    fit_seconds, predict_seconds : float
+        Sums over folds.
+    row_seconds : float
+        Time to predict one row of a batch with all fold models.
+    bytes : int
+        Size of its fold models.
+    """
+
+    name: str
+    learner: str
+    params: Params
+    folds: tuple[int, ...]
+    oof: Floats
+    loss: float
+    fold_losses: Floats
+    fit_seconds: float
+    predict_seconds: float
+    row_seconds: float
+    bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialFailure:
+    """A member that failed, with its hyperparameters and the traceback."""
+
+    member: str
+    learner: str
+    params: Params
+    error: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchOutcome:
+    """What the search found.
+
+    Attributes
+    ----------
+    members : tuple of FinishedMember
+        In the order in which they finished.
+    failures : tuple of TrialFailure
+        Members that failed.
+    stopped : int
+        Members stopped after some folds because they added nothing.
+    dropped : int
+        Members that finished but were not kept, so that memory and disk stay bounded.
+    busy_seconds : float
+        Sum over workers of the time spent fitting and predicting.
+    interrupted : bool
+        Whether the user ended the search.
+    started : float
+        Seconds into the run at which the first worker was started.
+    """
+
+    members: tuple[FinishedMember, ...]
+    failures: tuple[TrialFailure, ...]
+    stopped: int
+    dropped: int
+    busy_seconds: float
+    interrupted: bool
+    started: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchLimits:
+    """Bounds of a search: seconds from now, members to try (or None), parallel jobs."""
+
+    seconds: float
+    max_trials: int | None
+    slots: int
