@@ -1,0 +1,110 @@
+"""What the stages of one run share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from automl_fuse.budget import Deadline, Stopwatch, now, usable_cores
+from automl_fuse.folds import seed_of
+from automl_fuse.metrics import METRICS, loss_of
+from automl_fuse.specs import FusionContext, Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from automl_fuse.budget import Plan
+    from automl_fuse.inventory import Plugins
+    from automl_fuse.observers import Observers
+    from automl_fuse.run import RunDirectory
+    from automl_fuse.search import SearchOutcome
+    from automl_fuse.search.studies import Storage
+    from automl_fuse.specs import FusionSpec, LearnerSpec, Loss, MetricSpec
+    from automl_fuse.trial import TrialData
+
+
+THREADS_PAY_ROWS = 50_000
+"""Rows above which one fit with several threads beats several fits with one each."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Session:
+    """What the stages of one run share."""
+
+    settings: Settings
+    plugins: Plugins
+    fusions: tuple[FusionSpec, ...]
+    data: TrialData
+    objective: MetricSpec
+    run: RunDirectory
+    storage: Storage
+    watch: Stopwatch
+    times: Plan
+    observers: Observers
+
+    @property
+    def guide(self) -> MetricSpec:
+        """The metric that members and weights are chosen by.
+
+        Labels are too coarse to choose weights by: log-loss is used in their place, and the
+        threshold is tuned to the objective last.
+        """
+        return METRICS["log_loss"] if self.objective.needs == "label" else self.objective
+
+    @property
+    def loss(self) -> Loss:
+        """The same, lower is better, on (n_rows, n_outputs) predictions."""
+        return loss_of(self.guide, self.data.task)
+
+    @property
+    def workers(self) -> tuple[int, int]:
+        """Number of workers, and threads of each."""
+        cores = usable_cores()
+        few = len(self.data.y) <= THREADS_PAY_ROWS
+        if self.settings.executor == "inline":
+            return 1, 1 if few else cores
+        n_workers = self.settings.workers or (cores if few else max(1, cores // 2))
+        return n_workers, 1 if few else max(1, cores // n_workers)
+
+    def fusion_context(self, until: float) -> FusionContext:
+        """Return what fusions and compressors are told; ``until`` is seconds into the run."""
+        return FusionContext(
+            task=self.data.task,
+            n_classes=self.data.n_classes,
+            loss=self.loss,
+            seed=seed_of(self.data.seed, "fusion"),
+            deadline=Deadline(until - self.watch.seconds()),
+        )
+
+    def started(self, learners: Sequence[LearnerSpec]) -> None:
+        """Tell the observers what begins."""
+        details = {
+            "started": now(),
+            "time_limit": self.times.limit,
+            "task": str(self.data.task),
+            "metric": self.guide.name,
+            "greater_is_better": self.guide.greater_is_better,
+            "rows": len(self.data.y),
+            "columns": len(self.data.columns.columns),
+            "folds": len(self.data.folds),
+            "learners": [spec.name for spec in learners],
+        }
+        self.observers("run_started", details)
+
+    def seconds(self, searched: float, assembled: float, outcome: SearchOutcome) -> dict[str, Any]:
+        """Return where the time went; the first two are when search and assembly ended."""
+        wall = self.watch.seconds()
+        n_workers, n_threads = self.workers
+        return {
+            "limit": self.times.limit,
+            "wall": wall,
+            "fitting": outcome.busy_seconds,
+            "workers": n_workers,
+            "threads": n_threads,
+            "stages": {
+                "start": outcome.started,
+                "search": searched - outcome.started,
+                "fuse": assembled - searched,
+                "save": wall - assembled,
+            },
+        }
