@@ -139,7 +139,7 @@ def _command(run: Run, data: Path, folder: Path, output: Path) -> list[str | Pat
     return [
         environments.ALL[system.environment].python,
         RUNNERS / system.runner,
-        *("--data", data / run.table, "--time-limit", str(run.time_limit)),
+        *("--data", (data / run.table).resolve(), "--time-limit", str(run.time_limit)),
         *("--seed", str(run.seed), "--cores", str(run.cores)),
         *("--scratch", scratch, "--output", output),
         *(f"--option={option}" for option in system.options),

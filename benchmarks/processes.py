@@ -55,7 +55,8 @@ def run(command: Sequence[str | Path], log: Path, limit: float) -> Outcome:
     command : sequence of str or Path
         Program and arguments.
     log : Path
-        Where standard output and error go.
+        Where standard output and error go; its folder is the working directory, since some
+        libraries leave files there.
     limit : float
         Seconds.
 
@@ -70,7 +71,9 @@ def run(command: Sequence[str | Path], log: Path, limit: float) -> Outcome:
     peak = 0
     timed_out = False
     with log.open("wb") as file:
-        process = subprocess.Popen(command, stdout=file, stderr=file, env=environment)
+        process = subprocess.Popen(
+            command, stdout=file, stderr=file, env=environment, cwd=log.parent
+        )
         try:
             while process.poll() is None:
                 peak = max(peak, _memory(mark))
