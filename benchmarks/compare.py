@@ -17,6 +17,7 @@ import sys
 import tempfile
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -173,6 +174,7 @@ def machine() -> dict[str, Any]:
     }
 
 
+@cache
 def _commit() -> str:
     """Return the repository's commit, ``+`` added where files differ from it."""
     command = ["git", "-C", str(environments.REPOSITORY), "describe", "--always", "--dirty=+"]
