@@ -232,11 +232,6 @@ class Pipeline:
                                 f"the number {self.target!r}: use predict.")  # fmt: skip
         return self._fused(data)
 
-    def predict_members(self, data: Any) -> Floats:
-        """Predict with each member alone: (n_members, n_rows, n_outputs), not calibrated."""
-        columns = self.schema.convert(read_table(data))
-        return self._member_predictions(columns)
-
     def preload(self) -> None:
         """Unpickle every part now, so that the first prediction is as fast as the next."""
         for member in self.members:
