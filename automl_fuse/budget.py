@@ -57,18 +57,27 @@ class Plan:
     choose : float
         End of the choice among fusions.
     fuse : float
-        End of fitting the chosen fusion and of looking for smaller pipelines; what follows
-        is reading and saving the pipeline.
+        End of fitting the chosen fusion.
+    compress : float
+        End of making smaller pipelines and of measuring them; what follows is saving.
     """
 
     limit: float
     search: float
     choose: float
     fuse: float
+    compress: float
 
 
-def plan(limit: float) -> Plan:
-    """Divide a time limit between search, fusion, and assembling the pipeline.
+def plan(limit: float, *, compress: bool = True) -> Plan:
+    """Divide a time limit between search, fusion, compression and saving.
+
+    Parameters
+    ----------
+    limit : float
+        Seconds.
+    compress : bool
+        Whether smaller pipelines are wanted; if not, they get little time.
 
     Raises
     ------
@@ -80,11 +89,19 @@ def plan(limit: float) -> Plan:
             f"time_limit={limit!r} is not a time of at least {MIN_SECONDS:g} second: "
             "give seconds, for example time_limit=60."
         )
-    closing = min(max(0.2, 0.015 * limit), 60.0)
-    fitting = min(max(0.3, 0.02 * limit), 60.0)
-    choosing = min(max(0.3, 0.035 * limit), 120.0)
-    fuse = limit - closing
-    return Plan(limit=limit, search=fuse - fitting - choosing, choose=fuse - fitting, fuse=fuse)
+    closing = min(max(0.2, 0.03 * limit), 60.0)
+    compressing = min(max(0.3, (0.2 if compress else 0.06) * limit), 900.0)
+    fitting = min(max(0.1, 0.02 * limit), 60.0)
+    choosing = min(max(0.2, 0.035 * limit), 120.0)
+    end = limit - closing
+    fuse = end - compressing
+    return Plan(
+        limit=limit,
+        search=max(0.1, fuse - fitting - choosing),
+        choose=fuse - fitting,
+        fuse=fuse,
+        compress=end,
+    )
 
 
 def now() -> str:

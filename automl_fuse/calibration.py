@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from automl_fuse.measures import LABEL_GRID, label_bound, labels_of
+
 if TYPE_CHECKING:
-    from automl_fuse.specs import Array, Floats
+    from automl_fuse.specs import Array, Floats, Graph, Tensor
 
 __all__ = ["Calibration", "apply_temperature"]
 
@@ -42,7 +44,7 @@ class Calibration:
         Above 1 it makes probabilities less certain; 1 leaves them as they are.
     threshold : float
         Probability of the second class above which it is the label, in a binary task; it
-        applies after the temperature.
+        applies after the temperature. ``measures.labels_of`` says what above means.
     """
 
     temperature: float = 1.0
@@ -54,7 +56,37 @@ class Calibration:
 
     def labels(self, probabilities: Floats) -> Array:
         """Return class codes (n_rows,) from calibrated probabilities (n_rows, n_classes)."""
-        if probabilities.shape[1] == 2:
-            return (probabilities[:, 1] > self.threshold).astype(np.int64)
-        labels: Array = np.argmax(probabilities, axis=1).astype(np.int64)
-        return labels
+        return labels_of(probabilities, self.threshold)
+
+    def to_onnx(self, graph: Graph, fused: Tensor, n_classes: int) -> tuple[Tensor, Tensor]:
+        """Write ``probabilities`` and ``labels`` into a graph.
+
+        Parameters
+        ----------
+        graph : Graph
+            Where to write.
+        fused : Tensor
+            Fused predictions, float64 (n_rows, n_classes).
+        n_classes : int
+            Number of classes.
+
+        Returns
+        -------
+        tuple of Tensor
+            Probabilities, float64 (n_rows, n_classes), and class codes, int64 (n_rows,).
+        """
+        probabilities = fused
+        if self.temperature != 1.0:
+            smallest = graph.constant(np.array(_SMALLEST))
+            logits = graph.node("Log", [graph.node("Max", [fused, smallest])])
+            scaled = graph.node("Div", [logits, graph.constant(np.array(self.temperature))])
+            probabilities = graph.node("Softmax", [scaled], {"axis": 1})
+        if n_classes == 2:
+            second = graph.node("Gather", [probabilities, graph.constant(np.array(1))], {"axis": 1})
+            bound = graph.constant(np.array(label_bound(self.threshold)))
+            codes = graph.node("Cast", [graph.node("Greater", [second, bound])], {"to": 7})
+        else:
+            grid = graph.constant(np.array(LABEL_GRID))
+            rounded = graph.node("Round", [graph.node("Mul", [probabilities, grid])])
+            codes = graph.node("ArgMax", [rounded], {"axis": 1, "keepdims": 0})
+        return probabilities, codes

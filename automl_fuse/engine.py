@@ -7,20 +7,24 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from automl_fuse.artefact import save
+from automl_fuse.assembly import Assembler, fingerprint
 from automl_fuse.budget import Stopwatch, plan
+from automl_fuse.compressing import compress
 from automl_fuse.eligibility import eligible_learners, unread_columns
-from automl_fuse.errors import SettingsError
+from automl_fuse.errors import ExportError, SettingsError
 from automl_fuse.folds import make_folds, seed_of
+from automl_fuse.fronts import BALANCED, QUALITY, Limits, check_preference
 from automl_fuse.host import discover
 from automl_fuse.inventory import select, suggestion
 from automl_fuse.metrics import resolve
 from automl_fuse.observers import JsonLog, Observers, ProgressLine, is_terminal
-from automl_fuse.run import open_run, write_json
+from automl_fuse.report import compressed_summary
+from automl_fuse.run import open_run, write_json, write_pickle
 from automl_fuse.schema import infer
 from automl_fuse.search.studies import Storage
 from automl_fuse.session import Session
 from automl_fuse.specs import Settings
-from automl_fuse.stages import assemble, fuse, search, sum_up
+from automl_fuse.stages import assemble, executor_of, fuse, search, sum_up
 from automl_fuse.table import prepare
 from automl_fuse.trial import TrialData
 
@@ -35,7 +39,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("automl_fuse")
 
 
-def fit(
+def fit(  # noqa: PLR0913 - each is an option of every run
     data: Any,
     y: Any = None,
     *,
@@ -44,6 +48,9 @@ def fit(
     metric: Any = None,
     sample_weight: Any = None,
     groups: Any = None,
+    prefer: str = BALANCED,
+    max_latency_ms: float | None = None,
+    max_size_mb: float | None = None,
     settings: Settings | None = None,
 ) -> Pipeline:
     """Search for members, fuse them, and return one pipeline that predicts.
@@ -65,6 +72,14 @@ def fit(
         Weights, or the column that holds them.
     groups : array of shape (n_rows,) or str, optional
         Rows of one group are never in both the training and validation rows of a fold.
+    prefer : {"balanced", "quality", "speed"}
+        Which pipeline of the front to return: the cheapest within one standard error of the
+        best, the best, or the best of at most 0.05 ms a row and 1 MB. ``Pipeline.pick`` gives
+        the others afterwards.
+    max_latency_ms : float, optional
+        Milliseconds that one row may take inside onnxruntime.
+    max_size_mb : float, optional
+        Megabytes that the portable file may have.
     settings : Settings, optional
         Every other option.
 
@@ -85,7 +100,8 @@ def fit(
         If no member could be fitted: the message says why for each.
     """
     settings = settings or Settings()
-    watch, times = Stopwatch(), plan(time_limit)
+    watch, times = Stopwatch(), plan(time_limit, compress=prefer != QUALITY)
+    limits = check_preference(prefer, Limits(latency_ms=max_latency_ms, size_mb=max_size_mb))
     plugins = discover(
         block=settings.block_plugins, modules=settings.plugins, require=settings.require_plugins
     )
@@ -96,6 +112,10 @@ def fit(
     objective = resolve(metric, dataset.task, plugins.metrics)
     trial_data = _trial_data(dataset, schema, settings)
     fusions = select(settings.fusions, plugins.fusions, "fusion", plugins.missing)
+    chosen = settings.compressors
+    compressors = (
+        {} if chosen == () else select(chosen, plugins.compressors, "compressor", plugins.missing)
+    )
     learners, skipped = eligible_learners(plugins, trial_data, settings.learners)
     notes = [*dataset.warnings, *schema.warnings, *unread_columns(plugins, trial_data, learners)]
     for note in notes:
@@ -105,6 +125,7 @@ def fit(
             settings=settings,
             plugins=plugins,
             fusions=tuple(fusions.values()),
+            compressors=tuple(compressors.values()),
             data=trial_data,
             objective=objective,
             run=run,
@@ -112,22 +133,45 @@ def fit(
             watch=watch,
             times=times,
             observers=_observers(run, plugins, settings, watch),
+            prefer=prefer,
+            limits=limits,
         )
         session.started(learners)
-        outcome = search(session, learners)
-        searched = watch.seconds()
-        fused = fuse(session, outcome)
-        summary = sum_up(session, outcome, fused) | {"skipped": skipped, "warnings": notes}
-        pipeline = assemble(session, fused, dataset, schema)
-        assembled = watch.seconds()
+        assembler = Assembler(run, dataset, schema, trial_data.columns, settings.seed)
+        with executor_of(session) as executor:
+            outcome = search(session, learners, executor, assembler.warm)
+            searched = watch.seconds()
+            fused = fuse(session, outcome)
+            summary = sum_up(session, outcome, fused) | {
+                "skipped": skipped,
+                "warnings": notes,
+                "data_sha256": fingerprint(trial_data.columns, trial_data.y),
+            }
+            full = assemble(fused, assembler, summary)
+            assembled = watch.seconds()
+            compressed = compress(session, assembler, fused, executor, learners, full)
+        summary |= compressed_summary(compressed)
+        pipeline = replace(full, report=summary, alternatives=compressed.pipelines).named(
+            compressed.chosen
+        )
+        summary = dict(pipeline.report)
         summary["seconds"] = session.seconds(searched, assembled, outcome)
         pipeline = replace(pipeline, report=summary)
         if settings.output:
-            save(pipeline, run.pipeline)
+            _keep(pipeline, run)
             summary["seconds"] = session.seconds(searched, assembled, outcome)
             write_json(run.report, summary)
         session.observers("run_finished", {"score": summary["score"]})
     return pipeline
+
+
+def _keep(pipeline: Pipeline, run: RunDirectory) -> None:
+    """Write what a run leaves: the artefact, and all pipelines of the front to pick from."""
+    try:
+        save(pipeline, run.artefact)
+    except ExportError as error:
+        _log.warning("No portable file was written: %s", error)
+    write_pickle(run.pipelines, pipeline)
 
 
 def _trial_data(dataset: Dataset, schema: Schema, settings: Settings) -> TrialData:

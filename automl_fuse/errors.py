@@ -54,3 +54,7 @@ class RunError(AutoFuseError, RuntimeError):
 
 class ArtefactError(AutoFuseError, ValueError):
     """A saved pipeline is missing, damaged, or written by an incompatible version."""
+
+
+class ExportError(AutoFuseError, RuntimeError):
+    """A part cannot be written into the portable file, or predicts otherwise from it."""

@@ -41,7 +41,8 @@ def automl_fuse_learners() -> Sequence[LearnerSpec]:  # type: ignore[empty-body]
     Examples
     --------
     Ridge regression in closed form. The engine hands it standardised numbers and one-hot
-    categories, tries the configuration of the portfolio, then searches the space::
+    categories, tries the configuration of the portfolio, then searches the space. With
+    ``to_onnx`` it can be part of the portable file::
 
         import numpy as np
 
@@ -61,6 +62,10 @@ def automl_fuse_learners() -> Sequence[LearnerSpec]:  # type: ignore[empty-body]
 
             def predict(self, X):
                 return (self._with_intercept(X) @ self.slopes)[:, None]
+
+            def to_onnx(self, graph, features):
+                slopes = graph.constant(self.slopes[1:, None])
+                return graph.node("Gemm", [features, slopes, graph.constant(self.slopes[:1])])
 
             def _with_intercept(self, X):
                 return np.column_stack([np.ones(len(X.values)), X.values])
@@ -94,7 +99,8 @@ def automl_fuse_encoders() -> Sequence[EncoderSpec]:  # type: ignore[empty-body]
     Examples
     --------
     The length of each text, NaN where it is missing. A learner reads it by naming
-    ``text_length`` among its encoders::
+    ``text_length`` among its encoders. No operator of ONNX tells the length of a text, so there
+    is no ``to_onnx``, and a learner that reads it can only teach others::
 
         import numpy as np
 
@@ -188,6 +194,13 @@ def automl_fuse_fusions() -> Sequence[FusionSpec]:  # type: ignore[empty-body]
                 means = np.exp(logarithms.mean(axis=0))
                 return means / means.sum(axis=1, keepdims=True)
 
+            def to_onnx(self, graph, predictions):
+                limits = [graph.constant(np.array(limit)) for limit in (1e-9, 1.0)]
+                clipped = [graph.node("Clip", [tensor, *limits]) for tensor in predictions]
+                logarithms = [graph.node("Log", [tensor]) for tensor in clipped]
+                means = graph.weighted_sum(logarithms, self.weights.tolist())
+                return graph.node("Softmax", [means], {"axis": 1})
+
 
         SPEC = FusionSpec(
             name="geometric_mean",
@@ -215,7 +228,7 @@ def automl_fuse_compressors() -> Sequence[CompressorSpec]:  # type: ignore[empty
         import numpy as np
 
         from automl_fuse import hookimpl
-        from automl_fuse.specs import ALL_TASKS, Candidate, CompressorSpec
+        from automl_fuse.specs import ALL_TASKS, CompressorSpec, Selection
 
 
         class LargestShares:
@@ -223,7 +236,7 @@ def automl_fuse_compressors() -> Sequence[CompressorSpec]:  # type: ignore[empty
                 falling = np.argsort(-teacher.shares, kind="stable")
                 sizes = range(1, min(3, len(falling)) + 1)
                 return [
-                    Candidate(name=f"largest_{n}", members=tuple(sorted(falling[:n].tolist())))
+                    Selection(name=f"largest_{n}", members=tuple(sorted(falling[:n].tolist())))
                     for n in sizes
                 ]
 

@@ -19,6 +19,37 @@ if TYPE_CHECKING:
 
 _EPSILON: Final = float(np.finfo(np.float64).eps)
 
+# ------------------------------------------------------------------ labels
+
+LABEL_GRID: Final = 2.0**30
+"""Probabilities are told apart as multiples of 1 / LABEL_GRID where they decide on a label.
+
+The last bits of a probability differ between NumPy, onnxruntime and other machines. Equal
+probabilities, which voting and trees of pure leaves do give, would then have one label here and
+another there.
+"""
+
+
+def label_bound(threshold: float) -> float:
+    """Return the probability above which the second of two classes is the label.
+
+    Half a step of the grid above the threshold: what differs from it by rounding is not above.
+    """
+    return threshold + 0.5 / LABEL_GRID
+
+
+def labels_of(probability: Floats, threshold: float = 0.5) -> Array:
+    """Return class codes (n_rows,) as int64 from probabilities (n_rows, n_classes).
+
+    Of two classes the second is the label where its probability is above the threshold; of more
+    the likeliest is, the first of equals.
+    """
+    if probability.shape[1] == 2:
+        return (probability[:, 1] > label_bound(threshold)).astype(np.int64)
+    codes: Array = np.argmax(np.round(probability * LABEL_GRID), axis=1).astype(np.int64)
+    return codes
+
+
 # ------------------------------------------------------------------ measures of probabilities
 
 

@@ -113,10 +113,7 @@ def _reading(metric: MetricSpec, prediction: Floats, threshold: float) -> Array:
         return prediction
     if metric.needs == "value":
         return prediction[:, 0]
-    if prediction.shape[1] == 2:
-        return (prediction[:, 1] > threshold).astype(np.int64)
-    labels: Array = np.argmax(prediction, axis=1)
-    return labels
+    return measures.labels_of(prediction, threshold)
 
 
 def score(

@@ -5,146 +5,38 @@ Nothing of the search can be reached from here.
 
 from __future__ import annotations
 
-import pickle
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from automl_fuse.budget import usable_cores
 from automl_fuse.errors import DataError, SettingsError
-from automl_fuse.specs import Array, Columns, Encoder, Floats, Fusion, Kind, Learner, Matrix, Task
+from automl_fuse.members import Features, decompressed
 from automl_fuse.table import Table, read_table
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
+    from pathlib import Path
 
     import pandas as pd
 
     from automl_fuse.calibration import Calibration
+    from automl_fuse.members import FittedEncoder, Member
     from automl_fuse.schema import Schema
-    from automl_fuse.specs import Params
+    from automl_fuse.specs import Array, Columns, Floats, Fusion, Task
 
+FRONT_COLUMNS = (
+    "pipeline", "members", "models", "score", "relative_loss", "latency_ms", "size_mb", "measured",
+    "chosen",
+)  # fmt: skip
+"""What ``front`` shows of each pipeline."""
 SMALL_BATCH = 500
 """Rows below which threads cost more than they save."""
 CHUNK_ROWS = 50_000
 """Rows predicted at a time: bounds the memory that encoded features take."""
-
-
-T = TypeVar("T")
-
-
-class Stored(Generic[T]):
-    """A fitted object that stays pickled until it is used.
-
-    Unpickling a learner imports its library, which takes seconds; the search, and whoever only
-    saves a pipeline, need not wait for that.
-    """
-
-    def __init__(self, thing: T) -> None:
-        self._thing: T | None = thing
-        self._content = b""
-
-    def get(self) -> T:
-        """Return the object, unpickled on first use."""
-        if self._thing is None:
-            self._thing = pickle.loads(self._content)
-            self._content = b""
-        return self._thing
-
-    def __getstate__(self) -> bytes:
-        if self._thing is None:
-            return self._content
-        return pickle.dumps(self._thing, protocol=pickle.HIGHEST_PROTOCOL)
-
-    def __setstate__(self, content: bytes) -> None:
-        self._thing = None
-        self._content = content
-
-
-@dataclass(frozen=True, kw_only=True)
-class FittedEncoder:
-    """An encoder fitted in one fold, with the kinds of column that it reads."""
-
-    kinds: frozenset[Kind]
-    encoder: Stored[Encoder]
-
-    def transform(self, columns: Columns) -> Matrix:
-        """Return the features of these rows."""
-        return self.encoder.get().transform(columns.select(self.kinds))
-
-
-@dataclass(frozen=True, kw_only=True)
-class FoldModel:
-    """A learner fitted on the training rows of one fold, in terms of the whole task.
-
-    Attributes
-    ----------
-    fold : int
-        Position of the fold.
-    encoders : tuple of str
-        Names of the encoders whose features the learner reads, in order.
-    learner : Stored of Learner, or None
-        The fitted learner; None if there was nothing to learn from: a single class in the
-        training rows, or no feature that varies.
-    prior : tuple of float
-        What is predicted then: class frequencies of the training rows, or the mean target.
-    classes : tuple of int
-        Class codes that occurred in the training rows; empty in regression.
-    n_outputs : int
-        Columns of what ``predict`` returns: the number of all classes, or 1.
-    center, scale, low, high : float
-        Regression: the learner works on (y - center) / scale; low and high are the smallest
-        and largest training targets, to which predictions are clipped.
-    """
-
-    fold: int
-    encoders: tuple[str, ...]
-    learner: Stored[Learner] | None
-    prior: tuple[float, ...]
-    classes: tuple[int, ...] = ()
-    n_outputs: int = 1
-    center: float = 0.0
-    scale: float = 1.0
-    low: float = -np.inf
-    high: float = np.inf
-
-    def predict(self, features: Matrix) -> Floats:
-        """Return probabilities of all classes (n_rows, n_outputs), or values (n_rows, 1)."""
-        n_rows = len(features.values)
-        if self.learner is None:
-            return np.tile(self.prior, (n_rows, 1))
-        raw = self.learner.get().predict(features)
-        if not self.classes:
-            return np.clip(raw * self.scale + self.center, self.low, self.high)
-        if len(self.classes) == self.n_outputs:
-            return raw
-        spread = np.zeros((n_rows, self.n_outputs))
-        spread[:, list(self.classes)] = raw
-        return spread
-
-
-@dataclass(frozen=True, kw_only=True)
-class Member:
-    """A learner with its hyperparameters, and its fold models."""
-
-    name: str
-    learner: str
-    params: Params
-    folds: tuple[FoldModel, ...]
-
-
-def merge_features(parts: Sequence[tuple[str, Matrix]], n_rows: int) -> Matrix:
-    """Put the features of several encoders side by side, with unique names."""
-    seen: set[str] = set()
-    renamed = []
-    for encoder, part in parts:
-        names = tuple(name if name not in seen else f"{name} ({encoder})" for name in part.names)
-        seen.update(names)
-        renamed.append(Matrix(values=part.values, names=names, cardinalities=part.cardinalities))
-    return Matrix.concatenate(renamed, n_rows)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,8 +61,12 @@ class Pipeline:
         Temperature and decision threshold.
     encoders : mapping of (int, str) to FittedEncoder
         Fitted encoders by fold and name, shared by members.
+    sample : Columns
+        Some training rows, typed: what an artefact is checked with before it is written.
     report : mapping
         How the run went, as JSON values: leaderboard, scores, failures, warnings, seconds.
+    alternatives : mapping of str to Pipeline
+        The other pipelines of the run's front, by name; ``pick`` chooses among them.
     """
 
     schema: Schema
@@ -180,8 +76,10 @@ class Pipeline:
     members: tuple[Member, ...]
     fusion: Fusion
     calibration: Calibration
-    encoders: Mapping[tuple[int, str], FittedEncoder]
+    encoders: Mapping[tuple[int, str], FittedEncoder] = field(repr=False)
+    sample: Columns = field(repr=False)
     report: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    alternatives: Mapping[str, Pipeline] = field(default_factory=dict, repr=False)
 
     @property
     def n_outputs(self) -> int:
@@ -211,11 +109,7 @@ class Pipeline:
         DataError
             If columns are missing or hold values of another kind.
         """
-        fused = self._fused(data)
-        if self.classes_ is None:
-            return fused[:, 0]
-        labels: Array = self.classes_[self.calibration.labels(fused)]
-        return labels
+        return self.predict_typed(self._columns(data))[0]
 
     def predict_proba(self, data: Any) -> Floats:
         """Predict class probabilities, (n_rows, n_classes), in the order of ``classes_``.
@@ -257,17 +151,110 @@ class Pipeline:
         )  # fmt: skip
 
     def front(self) -> pd.DataFrame:
-        """Return the pipelines of this run that no other beats on score, seconds and bytes.
+        """Return the pipelines of this run that no other beats on quality, latency and bytes.
 
-        Columns: pipeline, members (how many), score (cross-fitted), std, seconds (to predict
-        one row), bytes.
+        Best first. Columns: pipeline, members and models (how many), score (of the run's metric,
+        on rows that did not train it), relative_loss (against the best: 0.01 for one per cent
+        more), latency_ms (one row of the artefact in onnxruntime,
+        with one thread), size_mb (megabytes of the artefact), measured (whether there was time to
+        measure both on the file, or they are sums over its members), chosen.
         """
         import pandas as pd
 
-        return pd.DataFrame(
-            self.report.get("front", []),
-            columns=["pipeline", "members", "score", "std", "seconds", "bytes"],
+        return pd.DataFrame(self.report.get("front", []), columns=list(FRONT_COLUMNS))
+
+    def plot_front(self, path: str | None = None) -> Any:
+        """Draw the front: score against latency, areas in proportion to bytes.
+
+        Parameters
+        ----------
+        path : str, optional
+            A PNG, SVG or PDF file to write.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+
+        Raises
+        ------
+        MissingDependencyError
+            If matplotlib is not installed.
+        """
+        from automl_fuse.plotting import plot_front
+
+        return plot_front(self.report, path)
+
+    def pick(
+        self,
+        *,
+        max_latency_ms: float | None = None,
+        max_size_mb: float | None = None,
+        max_loss: float | None = None,
+        prefer: str = "balanced",
+    ) -> Pipeline:
+        """Return another pipeline of the same run, without fitting anything.
+
+        Parameters
+        ----------
+        max_latency_ms : float, optional
+            Milliseconds that one row may take inside onnxruntime.
+        max_size_mb : float, optional
+            Megabytes that the artefact may have.
+        max_loss : float, optional
+            Loss against the best pipeline of the run, relative: 0.01 for one per cent.
+        prefer : {"quality", "balanced", "speed"}
+            Among those within the limits: the best; the cheapest within one standard error of
+            the best; the best of at most 0.05 ms and 1 MB.
+
+        Raises
+        ------
+        SettingsError
+            If nothing is within the limits: the message names what is nearest.
+        """
+        from automl_fuse.fronts import Limits, Point, pick
+
+        rows = self.report.get("front", [])
+        if not rows:
+            raise SettingsError("This pipeline has no front: its run had no time to make one.")
+        points = [
+            Point(
+                name=row["pipeline"],
+                loss=row["loss"],
+                error=row["loss_error"],
+                latency_ms=row["latency_ms"],
+                size_mb=row["size_mb"],
+            )
+            for row in rows
+        ]
+        limits = Limits(latency_ms=max_latency_ms, size_mb=max_size_mb, loss=max_loss)
+        return self.named(pick(points, prefer, limits).name)
+
+    def named(self, name: str) -> Pipeline:
+        """Return the pipeline of the front that has this name.
+
+        Raises
+        ------
+        SettingsError
+            If there is none.
+        """
+        if name not in self.alternatives:
+            names = ", ".join(map(repr, self.alternatives))
+            raise SettingsError(f"The front has no pipeline {name!r}: there are {names}.")
+        other = self.alternatives[name]
+        front = [{**row, "chosen": row["pipeline"] == name} for row in self.report["front"]]
+        report = {**self.report, **other.report, "front": front}
+        return replace(other, report=report, alternatives=self.alternatives)
+
+    def decompress(self) -> Pipeline:
+        """Return this pipeline with quantised parts as floating-point numbers again.
+
+        They carry the error that quantising made; parts that were not quantised stay.
+        """
+        members = tuple(
+            replace(member, folds=tuple(decompressed(model) for model in member.folds))
+            for member in self.members
         )
+        return replace(self, members=members)
 
     def rules(self, member: str, fold: int = 0) -> str:
         """Return how a member decides, in words, if its learner can tell (``decision_tree`` can).
@@ -329,23 +316,55 @@ class Pipeline:
         threshold = self.calibration.threshold
         return score_all(self.task, truth, fused, weight, threshold=threshold)
 
-    def save(self, path: str) -> None:
-        """Write the pipeline into a folder that ``automl_fuse.load`` reads.
+    def save(self, path: str | Path) -> None:
+        """Write the pipeline into one portable ONNX file, which ``automl_fuse.load`` reads.
 
-        The format is described in ``docs/artefact.md``. It holds Python objects: load such
-        folders only from people you trust.
+        The file is described in ``docs/artefact.md``. It is not written unless it predicts what
+        this object predicts, on training rows and on awkward ones.
+
+        Parameters
+        ----------
+        path : str or Path
+            Where to; the name must end in ``.onnx``.
 
         Raises
         ------
+        ExportError
+            If a part cannot be written into such a file, or predicts otherwise from it.
         ArtefactError
-            If the path exists and is not such a folder, or cannot be written.
+            If the path does not end in ``.onnx``, or cannot be written.
         """
         from automl_fuse.artefact import save
 
         save(self, path)
 
+    def predict_typed(self, columns: Columns) -> tuple[Array, Floats]:
+        """Predict typed rows: labels or values (n_rows,), and the numbers behind them.
+
+        Parameters
+        ----------
+        columns : Columns
+            As the schema converts tables.
+
+        Returns
+        -------
+        pair of arrays
+            Labels and probabilities (n_rows, n_classes); in regression the values, (n_rows,) and
+            (n_rows, 1).
+        """
+        fused = self.fused(columns)
+        if self.classes_ is None:
+            return fused[:, 0], fused
+        return self.classes_[self.calibration.labels(fused)], fused
+
+    def _columns(self, data: Any) -> Columns:
+        return self.schema.convert(data if isinstance(data, Table) else read_table(data))
+
     def _fused(self, data: Any) -> Floats:
-        columns = self.schema.convert(data if isinstance(data, Table) else read_table(data))
+        return self.fused(self._columns(data))
+
+    def fused(self, columns: Columns) -> Floats:
+        """Return fused, calibrated predictions (n_rows, n_outputs) of typed rows."""
         if columns.n_rows == 0:
             return np.empty((0, self.n_outputs))
         chunks = [
@@ -369,50 +388,25 @@ class Pipeline:
         workers = 1 if columns.n_rows < SMALL_BATCH else min(len(folds), usable_cores())
         if workers == 1:
             for fold in folds:
-                for position, prediction in self._fold_predictions(fold, columns):
+                for position, prediction in self.fold_predictions(fold, columns):
                     stacked[position] += prediction
         else:
             # The libraries let go of the interpreter while they predict, and nothing is shared
             # between folds. Sums are made here, in order, so that threads change no digit.
             with ThreadPoolExecutor(workers) as pool:
-                for parts in pool.map(partial(self._fold_predictions, columns=columns), folds):
+                for parts in pool.map(partial(self.fold_predictions, columns=columns), folds):
                     for position, prediction in parts:
                         stacked[position] += prediction
         n_folds = np.array([len(member.folds) for member in self.members])
         stacked /= n_folds[:, None, None]
         return stacked
 
-    def _fold_predictions(self, fold: int, columns: Columns) -> list[tuple[int, Floats]]:
+    def fold_predictions(self, fold: int, columns: Columns) -> list[tuple[int, Floats]]:
         """Predict with the members' models of one fold: pairs of member position, prediction."""
-        features = _Features(self.encoders, columns, fold)
+        features = Features(self.encoders, columns, fold)
         return [
             (position, model.predict(features.of(model.encoders)))
             for position, member in enumerate(self.members)
             for model in member.folds
             if model.fold == fold
         ]
-
-
-class _Features:
-    """Encodes rows with each encoder of a fold at most once."""
-
-    def __init__(
-        self, encoders: Mapping[tuple[int, str], FittedEncoder], columns: Columns, fold: int
-    ) -> None:
-        self._encoders = encoders
-        self._columns = columns
-        self._fold = fold
-        self._parts: dict[str, Matrix] = {}
-        self._merged: dict[tuple[str, ...], Matrix] = {}
-
-    def of(self, names: tuple[str, ...]) -> Matrix:
-        if names not in self._merged:
-            parts = [(name, self._part(name)) for name in names]
-            self._merged[names] = merge_features(parts, self._columns.n_rows)
-        return self._merged[names]
-
-    def _part(self, name: str) -> Matrix:
-        if name not in self._parts:
-            encoder = self._encoders[self._fold, name]
-            self._parts[name] = encoder.transform(self._columns)
-        return self._parts[name]

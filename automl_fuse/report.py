@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from automl_fuse.fronts import relative_loss
 from automl_fuse.metrics import score, score_all
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from automl_fuse.compression import Front
+    from automl_fuse.compressing import Compressed
     from automl_fuse.fusion import FittedFusion
     from automl_fuse.inventory import Plugins
     from automl_fuse.search import FinishedMember, FusionChoice, SearchOutcome
@@ -54,20 +55,35 @@ def leaderboard(
     return sorted(board, key=lambda row: (np.isnan(row["score"]), sign * row["score"]))
 
 
-def front_rows(front: Front, judged: Judged) -> list[dict[str, Any]]:
-    """Return one row a pipeline of the front; ``Pipeline.front`` names the columns."""
-    sign = -1.0 if judged.metric.greater_is_better else 1.0
-    return [
-        {
-            "pipeline": point.name,
-            "members": len(point.members),
-            "score": sign * point.loss,
-            "std": point.std,
-            "seconds": point.seconds,
-            "bytes": point.bytes,
-        }
-        for point in front.points
-    ]
+def compressed_summary(compressed: Compressed) -> dict[str, Any]:
+    """Return the front, best first, and what the stage made; ``Pipeline.front`` says more."""
+    ordered = sorted(compressed.points.values(), key=lambda point: (point.loss, point.price))
+    rows = []
+    for point in ordered:
+        pipeline = compressed.pipelines[point.name]
+        rows.append(
+            {
+                "pipeline": point.name,
+                "members": len(pipeline.members),
+                "models": sum(len(member.folds) for member in pipeline.members),
+                "score": pipeline.report.get("score"),
+                "loss": point.loss,
+                "loss_error": point.error,
+                "relative_loss": relative_loss(point, ordered[0]),
+                "latency_ms": point.latency_ms,
+                "size_mb": point.size_mb,
+                "measured": point.name in compressed.measured,
+                "chosen": point.name == compressed.chosen,
+            }
+        )
+    return {
+        "front": rows,
+        "compression": {
+            "made": list(compressed.made),
+            "notes": list(compressed.notes),
+            "failures": [asdict(failure) for failure in compressed.failures],
+        },
+    }
 
 
 def fusion_summary(

@@ -16,15 +16,19 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from automl_fuse.errors import RunError
+from automl_fuse.files import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from numpy.typing import NDArray
 
+    from automl_fuse.pipeline import Pipeline
+
 LOCK = "lock"
 REPORT = "report.json"
-PIPELINE = "pipeline"
+ARTEFACT = "model.onnx"
+PIPELINES = "pipelines.pkl"
 
 
 class RunDirectory:
@@ -60,9 +64,14 @@ class RunDirectory:
         return self.root / REPORT
 
     @property
-    def pipeline(self) -> Path:
-        """The saved pipeline."""
-        return self.root / PIPELINE
+    def artefact(self) -> Path:
+        """The portable file of the pipeline that was chosen."""
+        return self.root / ARTEFACT
+
+    @property
+    def pipelines(self) -> Path:
+        """All pipelines of the front, as Python objects."""
+        return self.root / PIPELINES
 
     def fold_model(self, member: str, fold: int) -> Path:
         """Return where the fold model of a member is kept."""
@@ -75,6 +84,14 @@ class RunDirectory:
     def oof(self, member: str) -> Path:
         """Return where the OOF predictions of a member are kept."""
         return self.root / "oof" / f"{member}.npy"
+
+    def teacher(self, name: str) -> Path:
+        """Return where a teacher's out-of-fold predictions are kept."""
+        return self.root / "teachers" / f"{name}.npy"
+
+    def augmented(self, name: str) -> Path:
+        """Return where augmented rows, labelled by a teacher, are kept."""
+        return self.root / "augmented" / f"{name}.joblib"
 
     def discard(self, member: str) -> None:
         """Remove the fold models and OOF predictions of a member."""
@@ -96,15 +113,7 @@ def write_bytes(path: Path, content: bytes) -> int:
         If it cannot be written, naming the file and the reason.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(descriptor, "wb") as stream:
-                stream.write(content)
-            Path(temporary).replace(path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        write_whole(path, content)
     except OSError as error:
         raise RunError(f"Cannot write {path}: {error.strerror or error}.") from error
     return len(content)
@@ -125,6 +134,35 @@ def write_array(path: Path, array: NDArray[Any]) -> int:
 def read_pickle(path: Path) -> Any:
     """Read what ``write_pickle`` wrote in this run."""
     return pickle.loads(path.read_bytes())
+
+
+def load_run(path: str | Path) -> Pipeline:
+    """Return the pipeline of a finished run, with all that its front holds to ``pick`` from.
+
+    The run directory holds pickled Python objects, which can run code when they are loaded:
+    open only runs of your own. The portable file ``model.onnx`` beside them is safe to pass on.
+
+    Parameters
+    ----------
+    path : str or Path
+        The run directory.
+
+    Raises
+    ------
+    RunError
+        If it holds no finished run, or one that cannot be read here.
+    """
+    run = RunDirectory(Path(path))
+    if not run.pipelines.is_file():
+        raise RunError(f"{path} holds no finished run: it has no {PIPELINES}.")
+    try:
+        pipeline: Pipeline = read_pickle(run.pipelines)
+    except (ImportError, AttributeError, EOFError, pickle.UnpicklingError, OSError) as error:
+        raise RunError(
+            f"{run.pipelines} cannot be read here: {error}. Use the versions that wrote it, or "
+            f"its {ARTEFACT}."
+        ) from error
+    return pipeline
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> int:
@@ -183,8 +221,8 @@ def _make(root: Path) -> None:
 
 _OURS = frozenset(
     {
-        "encoders", LOCK, "log.jsonl", "members", "oof", PIPELINE, REPORT, "runner.joblib",
-        "study.journal", "workers",
+        ARTEFACT, "augmented", "encoders", LOCK, "log.jsonl", "members", "oof", PIPELINES, REPORT,
+        "runner.joblib", "study.journal", "teachers", "workers",
     }
 )  # fmt: skip
 

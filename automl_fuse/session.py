@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from automl_fuse.budget import Deadline, Stopwatch, now, usable_cores
-from automl_fuse.folds import seed_of
+from automl_fuse.folds import cross_fitting, seed_of
 from automl_fuse.metrics import METRICS, loss_of
 from automl_fuse.specs import FusionContext, Settings
 
@@ -14,15 +16,19 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from automl_fuse.budget import Plan
+    from automl_fuse.folds import Indices
+    from automl_fuse.fronts import Limits
+    from automl_fuse.fusion import Splits
     from automl_fuse.inventory import Plugins
     from automl_fuse.observers import Observers
     from automl_fuse.run import RunDirectory
     from automl_fuse.search import SearchOutcome
     from automl_fuse.search.studies import Storage
-    from automl_fuse.specs import FusionSpec, LearnerSpec, Loss, MetricSpec
+    from automl_fuse.specs import Array, CompressorSpec, FusionSpec, LearnerSpec, Loss, MetricSpec
     from automl_fuse.trial import TrialData
 
 
+CROSS_FITTING_SPLITS = 3
 THREADS_PAY_ROWS = 50_000
 """Rows above which one fit with several threads beats several fits with one each."""
 
@@ -34,6 +40,7 @@ class Session:
     settings: Settings
     plugins: Plugins
     fusions: tuple[FusionSpec, ...]
+    compressors: tuple[CompressorSpec, ...]
     data: TrialData
     objective: MetricSpec
     run: RunDirectory
@@ -41,6 +48,8 @@ class Session:
     watch: Stopwatch
     times: Plan
     observers: Observers
+    prefer: str
+    limits: Limits
 
     @property
     def guide(self) -> MetricSpec:
@@ -75,6 +84,17 @@ class Session:
             seed=seed_of(self.data.seed, "fusion"),
             deadline=Deadline(until - self.watch.seconds()),
         )
+
+    def splits(self, y: Array) -> Splits:
+        """Return rows that choose weights, and rows that score them, in turn."""
+        return cross_fitting(y, CROSS_FITTING_SPLITS, seed_of(self.data.seed, "fusion"))
+
+    def sampled(self, y: Array, most: int) -> tuple[Indices, Splits]:
+        """Return at most about so many rows of a target, and their splits."""
+        parts = max(1, -(-len(y) // most))
+        seed = seed_of(self.data.seed, "fusion")
+        few = np.arange(len(y)) if parts == 1 else cross_fitting(y, parts, seed)[0][1]
+        return few, self.splits(y[few])
 
     def started(self, learners: Sequence[LearnerSpec]) -> None:
         """Tell the observers what begins."""

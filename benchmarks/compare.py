@@ -25,10 +25,11 @@ import environments
 import processes
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 RUNNERS = environments.BENCHMARKS / "runners"
 RESULTS = environments.BENCHMARKS / "results"
+OUTPUT = "result.json"
 DATA = environments.REPOSITORY.parent / "shared" / "data"
 TABLES = (
     "adult",
@@ -46,12 +47,32 @@ TABLES = (
 
 @dataclass(frozen=True, kw_only=True)
 class System:
-    """One contestant: the environment, runner and options that it is run with."""
+    """One contestant: the environment, runner and options that it is run with.
+
+    Attributes
+    ----------
+    name : str
+        What the results call it.
+    environment : str
+        Its virtual environment, of ``environments.ALL``.
+    runner : str
+        Script in ``runners/``.
+    options : tuple of str
+        ``KEY=VALUE`` settings of the runner.
+    patience : float
+        Seconds beyond four times the limit after which its process is killed, measurements
+        included.
+    """
 
     name: str
     environment: str
     runner: str
     options: tuple[str, ...] = ()
+    patience: float = 120.0
+
+    def hard_limit(self, time_limit: float) -> float:
+        """Return the seconds after which a process of such a limit is killed."""
+        return 4 * time_limit + self.patience
 
 
 SYSTEMS: dict[str, System] = {
@@ -85,13 +106,10 @@ class Run:
     time_limit: float
     cores: int
 
-    @property
-    def hard_limit(self) -> float:
-        """Seconds after which the process is killed, measurements included."""
-        return 4 * self.time_limit + 120
 
-
-def execute(run: Run, data: Path, extra: Sequence[str] = ()) -> dict[str, Any]:
+def execute(
+    run: Run, data: Path, extra: Sequence[str] = (), system: System | None = None
+) -> dict[str, Any]:
     """Run one system on one table in a process of its own.
 
     Parameters
@@ -102,12 +120,16 @@ def execute(run: Run, data: Path, extra: Sequence[str] = ()) -> dict[str, Any]:
         Folder of the table folders.
     extra : sequence of str
         Further arguments of the runner.
+    system : System, optional
+        How it is run, if not as ``SYSTEMS`` says.
 
     Returns
     -------
     dict
         The run's line of the results; ``failure`` is None, or says what went wrong.
     """
+    system = system or SYSTEMS[run.system]
+    limit = system.hard_limit(run.time_limit)
     meta = json.loads((data / run.table / "meta.json").read_text())
     line: dict[str, Any] = {
         **asdict(run),
@@ -120,21 +142,20 @@ def execute(run: Run, data: Path, extra: Sequence[str] = ()) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="benchmark-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         log = folder / "log.txt"
-        output = folder / "result.json"
-        command = [*_command(run, data, folder, output), *extra]
-        outcome = processes.run(command, log, run.hard_limit)
+        output = folder / OUTPUT
+        command = [*_command(run, system, data, folder), *extra]
+        outcome = processes.run(command, log, limit)
         line |= {"process_seconds": outcome.seconds, "peak_bytes": outcome.peak_bytes}
         if outcome.code == 0 and output.exists():
             line |= json.loads(output.read_text())
             line |= {"score": line["scores"][line["metric"]], "failure": None}
         else:
-            line["failure"] = _failure(outcome, run, log)
+            line["failure"] = _failure(outcome, limit, log)
     return line
 
 
-def _command(run: Run, data: Path, folder: Path, output: Path) -> list[str | Path]:
+def _command(run: Run, system: System, data: Path, folder: Path) -> list[str | Path]:
     """Return the command line of a run's process, which may write into the folder."""
-    system = SYSTEMS[run.system]
     scratch = folder / "scratch"
     scratch.mkdir()
     return [
@@ -142,15 +163,15 @@ def _command(run: Run, data: Path, folder: Path, output: Path) -> list[str | Pat
         RUNNERS / system.runner,
         *("--data", (data / run.table).resolve(), "--time-limit", str(run.time_limit)),
         *("--seed", str(run.seed), "--cores", str(run.cores)),
-        *("--scratch", scratch, "--output", output),
+        *("--scratch", scratch, "--output", folder / OUTPUT),
         *(f"--option={option}" for option in system.options),
     ]
 
 
-def _failure(outcome: processes.Outcome, run: Run, log: Path) -> str:
+def _failure(outcome: processes.Outcome, limit: float, log: Path) -> str:
     """Say why a run failed: its limit, or the end of its log."""
     if outcome.timed_out:
-        return f"killed after {run.hard_limit:.0f} s"
+        return f"killed after {limit:.0f} s"
     end = log.read_text(errors="replace").strip().splitlines()[-15:]
     return f"exit status {outcome.code}: " + "\n".join(end)
 
@@ -191,23 +212,40 @@ def _done(output: Path) -> set[Run]:
     }
 
 
-def _arguments() -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--tables", nargs="+", default=TABLES, metavar="TABLE")
-    parser.add_argument(
-        "--systems", nargs="+", default=DEFAULT_SYSTEMS, choices=tuple(SYSTEMS), metavar="SYSTEM"
-    )
+def add_arguments(parser: argparse.ArgumentParser, tables: Sequence[str]) -> None:
+    """Add what every comparison can be told: tables, limit, seeds, cores, files.
+
+    Parameters
+    ----------
+    parser : ArgumentParser
+        Where to add them.
+    tables : sequence of str
+        Which tables are run by default.
+    """
+    parser.add_argument("--tables", nargs="+", default=tables, metavar="TABLE")
     parser.add_argument("--time-limit", type=float, default=60.0, help="seconds of each fit")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--cores", type=int, default=2, help="cores each system may use")
     parser.add_argument("--data", type=Path, default=DATA, help="folder of the table folders")
-    parser.add_argument("--output", type=Path, help="default: results/compare-<limit>s.jsonl")
+    parser.add_argument("--output", type=Path, help="default: results/<script>-<limit>s.jsonl")
     parser.add_argument(
         "--resume", action="store_true", help="add the runs that are missing or had failed"
     )
+
+
+def read_arguments(parser: argparse.ArgumentParser, script: str) -> argparse.Namespace:
+    """Read the command line, and refuse what cannot be run.
+
+    Parameters
+    ----------
+    parser : ArgumentParser
+        With what ``add_arguments`` adds.
+    script : str
+        First part of the output's default name.
+    """
     arguments = parser.parse_args()
-    arguments.output = arguments.output or (RESULTS / f"compare-{arguments.time_limit:g}s.jsonl")
+    arguments.output = arguments.output or RESULTS / f"{script}-{arguments.time_limit:g}s.jsonl"
+    arguments.data = arguments.data.resolve()
     if arguments.output.exists() and not arguments.resume:
         parser.error(f"{arguments.output} exists: give --resume to add to it, or another --output")
     for table in arguments.tables:
@@ -216,44 +254,71 @@ def _arguments() -> argparse.Namespace:
     return arguments
 
 
-def main() -> None:
-    """Run what the command line asks for."""
-    arguments = _arguments()
-    arguments.data = arguments.data.resolve()
-    for name in dict.fromkeys(SYSTEMS[system].environment for system in arguments.systems):
+def run_all(
+    systems: Sequence[System],
+    arguments: argparse.Namespace,
+    summary: Callable[[dict[str, Any]], str],
+) -> None:
+    """Run every system on every table with every seed, but for the runs that are done.
+
+    Parameters
+    ----------
+    systems : sequence of System
+        What is run.
+    arguments : Namespace
+        As ``read_arguments`` returns it; a line is added to ``output`` after each run.
+    summary : callable
+        Describes a successful run's line in a few words, for the terminal.
+    """
+    for name in dict.fromkeys(system.environment for system in systems):
         environments.prepare(environments.ALL[name])
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     done = _done(arguments.output) if arguments.output.exists() else set()
     runs = [
-        Run(
-            table=table,
-            system=system,
-            seed=seed,
-            time_limit=arguments.time_limit,
-            cores=arguments.cores,
-        )
+        (system, run)
         for seed in arguments.seeds
         for table in arguments.tables
-        for system in arguments.systems
+        for system in systems
+        if (run := _run(arguments, table, system, seed)) not in done
     ]
-    left = [run for run in runs if run not in done]
-    for number, run in enumerate(left, 1):
-        line = execute(run, arguments.data)
+    for number, (system, run) in enumerate(runs, 1):
+        line = execute(run, arguments.data, system=system)
         with arguments.output.open("a") as file:
             file.write(json.dumps(line) + "\n")
-        print(f"{number}/{len(left)} {_summary(line)}", file=sys.stderr, flush=True)
+        told = f"FAILED: {line['failure']}" if line["failure"] else summary(line)
+        head = f"{number}/{len(runs)} {run.table} {run.system} seed {run.seed}"
+        print(f"{head}: {told}", file=sys.stderr, flush=True)
+
+
+def _run(arguments: argparse.Namespace, table: str, system: System, seed: int) -> Run:
+    """Return the run of one system on one table."""
+    return Run(
+        table=table,
+        system=system.name,
+        seed=seed,
+        time_limit=arguments.time_limit,
+        cores=arguments.cores,
+    )
 
 
 def _summary(line: dict[str, Any]) -> str:
-    """Describe a finished run in one line."""
-    head = f"{line['table']} {line['system']} seed {line['seed']}:"
-    if line["failure"]:
-        return f"{head} FAILED: {line['failure']}"
+    """Describe a finished run."""
     return (
-        f"{head} {line['metric']} {line['score']:.5f}, fit {line['fit_seconds']:.1f} s, "
+        f"{line['metric']} {line['score']:.5f}, fit {line['fit_seconds']:.1f} s, "
         f"one row {line['one_row_ms']:.2f} ms, 10,000 rows {line['batch_seconds']:.2f} s, "
         f"{line['bytes'] / 1e6:.1f} MB"
     )
+
+
+def main() -> None:
+    """Run what the command line asks for."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument(
+        "--systems", nargs="+", default=DEFAULT_SYSTEMS, choices=tuple(SYSTEMS), metavar="SYSTEM"
+    )
+    add_arguments(parser, TABLES)
+    arguments = read_arguments(parser, "compare")
+    run_all([SYSTEMS[name] for name in arguments.systems], arguments, _summary)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import inspect
 import textwrap
+from contextlib import suppress
 from typing import TYPE_CHECKING
+from unittest import SkipTest
 
 import pytest
 
@@ -41,4 +43,5 @@ def test_the_example_works(kind: str, tmp_path: Path, monkeypatch: pytest.Monkey
     assert len(info.provides) == 1
     for provided in info.provides:
         for check in checks_for(specs[provided]):
-            check()
+            with suppress(SkipTest):
+                check()

@@ -5,14 +5,24 @@
 
 from automl_fuse.search.fusions import FusionChoice, choose_fusion
 from automl_fuse.search.members import MemberSearch
+from automl_fuse.search.mixtures import Mixture, MixtureStudy
 from automl_fuse.search.outcome import FinishedMember, SearchLimits, SearchOutcome, TrialFailure
+from automl_fuse.search.students import Orders
+from automl_fuse.search.workshop import Made, Order, Workshop, medians
 
 __all__ = [
     "FinishedMember",
     "FusionChoice",
+    "Made",
     "MemberSearch",
+    "Mixture",
+    "MixtureStudy",
+    "Order",
+    "Orders",
     "SearchLimits",
     "SearchOutcome",
     "TrialFailure",
+    "Workshop",
     "choose_fusion",
+    "medians",
 ]

@@ -12,6 +12,7 @@ import numpy as np
 from automl_fuse.budget import Deadline, Stopwatch
 from automl_fuse.folds import seed_of
 from automl_fuse.search.arms import MAX_FAILURES, Allowance, Arm, Choice, choose
+from automl_fuse.search.collecting import collected, fold_losses
 from automl_fuse.search.incumbent import Incumbent
 from automl_fuse.search.outcome import FinishedMember, SearchLimits, SearchOutcome, TrialFailure
 from automl_fuse.search.studies import Storage, Study
@@ -305,41 +306,12 @@ class MemberSearch:
             member.choice.draw.stop(float("nan"))
 
     def _collected(self, member: _Open) -> FinishedMember:
-        """Average the folds' predictions of each row: a splitter may validate a row twice."""
-        results = [member.results[fold] for fold in sorted(member.results)]
-        total = np.zeros((len(self._data.y), self._data.n_classes))
-        count = np.zeros(len(self._data.y))
-        for result in results:
-            rows = self._data.folds[result.job.fold].valid
-            if result.predictions is not None:
-                total[rows] += result.predictions
-                count[rows] += 1
-        oof = np.full_like(total, np.nan)
-        rows = np.flatnonzero(count)
-        oof[rows] = total[rows] / count[rows, None]
-        return FinishedMember(
-            name=member.name,
-            learner=member.choice.arm.spec.name,
-            params=member.choice.draw.params,
-            folds=tuple(sorted(member.results)),
-            oof=oof,
-            loss=self._incumbent.loss_of(oof[rows], rows),
-            fold_losses=np.array(self._fold_losses(member)),
-            fit_seconds=sum(result.fit_seconds for result in results),
-            predict_seconds=sum(result.predict_seconds for result in results),
-            row_seconds=sum(
-                result.predict_seconds / len(self._data.folds[result.job.fold].valid)
-                for result in results
-            ),
-            bytes=sum(result.bytes for result in results),
-        )
+        params = member.choice.draw.params
+        loss_of = self._incumbent.loss_of
+        return collected(member.name, params, member.results, self._data, loss_of)
 
     def _fold_losses(self, member: _Open) -> list[float]:
-        return [
-            self._incumbent.loss_of(result.predictions, self._data.folds[fold].valid)
-            for fold, result in sorted(member.results.items())
-            if result.predictions is not None
-        ]
+        return fold_losses(member.results, self._data, self._incumbent.loss_of)
 
 
 def _fold_seconds(member: _Open) -> list[float]:

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 optuna.logging.disable_default_handler()
 
+POPULATION = 24
+"""Trials of one generation where there are several objectives."""
+
 
 class TrialSuggest:
     """The ``Suggest`` protocol on an Optuna trial.
@@ -68,10 +71,10 @@ class Draw:
         self.number = int(trial.number)
         self.params = params
 
-    def finish(self, loss: float) -> None:
-        """Tell the study the loss of the trial."""
-        if math.isfinite(loss):
-            self._study.tell(self._trial, loss)
+    def finish(self, *losses: float) -> None:
+        """Tell the study the losses of the trial, one for each of its objectives."""
+        if all(map(math.isfinite, losses)):
+            self._study.tell(self._trial, losses)
         else:
             self._study.tell(self._trial, state=TrialState.FAIL)
 
@@ -98,12 +101,21 @@ class Study:
         Where it is kept.
     seed : int
         Seed of the sampler.
+    n_objectives : int
+        Losses of each trial: one, which TPE minimises, or several, whose front NSGA-II looks for.
     """
 
-    def __init__(self, name: str, storage: Storage, seed: int) -> None:
-        sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=6, constant_liar=True)
+    def __init__(self, name: str, storage: Storage, seed: int, n_objectives: int = 1) -> None:
+        sampler = (
+            optuna.samplers.TPESampler(seed=seed, n_startup_trials=6, constant_liar=True)
+            if n_objectives == 1
+            else optuna.samplers.NSGAIISampler(population_size=POPULATION, seed=seed)
+        )
         self._study = optuna.create_study(
-            study_name=name, storage=storage.backend, sampler=sampler, direction="minimize"
+            study_name=name,
+            storage=storage.backend,
+            sampler=sampler,
+            directions=["minimize"] * n_objectives,
         )
 
     def ask(

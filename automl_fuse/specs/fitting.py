@@ -109,6 +109,9 @@ class LearnerSpec:
         The extra of automl-fuse, or the package, that brings them.
     max_rows : int or None
         Training rows beyond which the learner is not tried.
+    soft_labels : bool
+        Whether ``fit`` reads ``Rows.soft``. For other classifiers the engine repeats each row
+        for its likely classes, with weights.
     """
 
     name: str
@@ -122,6 +125,7 @@ class LearnerSpec:
     requires: tuple[str, ...] = ()
     extra: str = ""
     max_rows: int | None = None
+    soft_labels: bool = False
 
     def encoders_for(self, params: Params) -> tuple[str, ...]:
         """Return the names of the encoders that a configuration reads."""

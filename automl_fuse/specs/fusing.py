@@ -10,7 +10,8 @@ from automl_fuse.specs.space import Configuration, Space, no_space
 from automl_fuse.specs.words import Array, Floats, Params, Task
 
 if TYPE_CHECKING:
-    from automl_fuse.specs.fitting import Deadline
+    from automl_fuse.specs.fitting import Deadline, Learner
+    from automl_fuse.specs.tables import Rows
 
 Prediction: TypeAlias = Literal["label", "probability", "value"]
 
@@ -126,6 +127,13 @@ class Teacher:
         Weight of each member in the fusion.
     bytes, seconds : array of shape (n_members,)
         Size of each member, and its time to predict one row.
+    names, learners : tuple of str
+        Name of each member, and of its learner.
+    forms : tuple of str
+        What an edit finds in each member: ``"forest"``, ``"network"`` (with hidden layers),
+        ``"line"`` (a network without), or ``""``, nothing that it can change.
+    students : tuple of str
+        Names of the learners that can be fitted as students here.
     """
 
     oof: Floats
@@ -134,32 +142,103 @@ class Teacher:
     shares: Floats
     bytes: Floats
     seconds: Floats
+    names: tuple[str, ...] = ()
+    learners: tuple[str, ...] = ()
+    forms: tuple[str, ...] = ()
+    students: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
-class Candidate:
-    """A smaller pipeline that a compressor proposes: the positions of the members it keeps."""
+class Selection:
+    """Keep some members only, by their positions; they are fused again."""
 
     name: str
     members: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refit:
+    """Put one model, fitted on all rows, in place of a member's fold models."""
+
+    name: str
+    member: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Student:
+    """Fit a learner to what a teacher says.
+
+    Attributes
+    ----------
+    name : str
+        Unique among the proposals of its compressor.
+    learner, params : str, mapping
+        What is fitted.
+    teacher : tuple of int
+        Positions of the members that teach, by their shares; empty for the whole fusion.
+    alpha : float
+        Share of the teacher's labels against the true ones, in [0, 1].
+    temperature : float
+        Above 1 it softens the teacher's probabilities: p ** (1 / temperature), normalised.
+    hard : bool
+        Whether the teacher's most probable class is taken for certain.
+    copies : float
+        Augmented rows, labelled by the teacher, for each training row.
+    """
+
+    name: str
+    learner: str
+    params: Params
+    teacher: tuple[int, ...] = ()
+    alpha: float = 1.0
+    temperature: float = 1.0
+    hard: bool = False
+    copies: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Edit:
+    """Change each fitted model of a member.
+
+    Attributes
+    ----------
+    name : str
+        Unique among the proposals of its compressor.
+    member : int
+        Position of the member.
+    edit : callable
+        ``edit(learner, train)`` returns a new fitted learner, smaller or faster, from a fold
+        model's learner and that fold's training rows. It must pickle, as must what it returns.
+    """
+
+    name: str
+    member: int
+    edit: Callable[[Learner, Rows], Learner]
+
+
+Proposal: TypeAlias = Selection | Refit | Student | Edit
 
 
 @runtime_checkable
 class Compressor(Protocol):
     """Proposes smaller pipelines; the engine scores each on rows that did not choose it."""
 
-    def propose(self, teacher: Teacher) -> Sequence[Candidate]:
-        """Return candidates, most promising first."""
+    def propose(self, teacher: Teacher) -> Sequence[Proposal]:
+        """Return proposals, most promising first."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CompressorSpec:
-    """A way to make a pipeline smaller or faster; fields as for ``FusionSpec``."""
+    """A way to make a pipeline smaller or faster; fields as for ``FusionSpec``.
+
+    Its portfolio is tried first; then, while there is time, points drawn from its space.
+    """
 
     name: str
     api_version: int
     tasks: frozenset[Task]
     build: Callable[[Params, FusionContext], Compressor]
+    space: Space = no_space
     portfolio: tuple[Configuration, ...] = (Configuration(),)
     requires: tuple[str, ...] = ()
     extra: str = ""

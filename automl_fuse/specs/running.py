@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 if TYPE_CHECKING:
+    from automl_fuse.specs.fusing import Edit, Student
     from automl_fuse.specs.words import Floats, Params
+
+ALL_ROWS: Final = -1
+"""Fold number of a fit on all rows, which leaves none to predict."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,9 +27,15 @@ class Job:
     params : mapping
         Its hyperparameters.
     fold : int
-        Position of the fold.
+        Position of the fold, or ``ALL_ROWS``.
     seconds : float
         Time after which an unfinished fit should stop, keeping what it has.
+    student : Student or None
+        How the training rows are labelled, if the member is a student.
+    edit : Edit or None
+        What is done, in place of fitting, to the fold model of the member ``source``.
+    source : str
+        Name of that member.
     """
 
     member: str
@@ -33,6 +43,9 @@ class Job:
     params: Params
     fold: int
     seconds: float
+    student: Student | None = None
+    edit: Edit | None = None
+    source: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

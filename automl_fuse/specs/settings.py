@@ -24,8 +24,8 @@ class Settings:
     time_column : str, optional
         Column that orders the rows: every fold is then validated on later rows than it was
         trained on.
-    learners, fusions : tuple of str, optional
-        Only these, instead of all that are installed.
+    learners, fusions, compressors : tuple of str, optional
+        Only these, instead of all that are installed; no compressors if empty.
     plugins : tuple of str
         Importable plugin modules that have no entry point.
     block_plugins : tuple of str
@@ -33,7 +33,7 @@ class Settings:
     require_plugins : tuple of str
         Plugins whose failure ends the run.
     max_trials : int, optional
-        Members to try, at most.
+        Members to try, at most; of compressors, their portfolios only.
     seed : int
         Seed of every random choice.
     output : str, optional
@@ -52,6 +52,7 @@ class Settings:
     time_column: str | None = None
     learners: tuple[str, ...] | None = None
     fusions: tuple[str, ...] | None = None
+    compressors: tuple[str, ...] | None = None
     plugins: tuple[str, ...] = ()
     block_plugins: tuple[str, ...] = ()
     require_plugins: tuple[str, ...] = ()

@@ -128,8 +128,12 @@ class Rows:
         Class codes 0 … n_classes-1 (int64), or standardised target values (float64).
     weight : float64 array of shape (n_rows,) or None
         Sample weights, positive, with mean 1.
+    soft : float64 array of shape (n_rows, n_classes) or None
+        Class probabilities to learn from in place of ``y``, in distillation; only given to
+        learners whose spec says ``soft_labels``.
     """
 
     X: Matrix
     y: Array
     weight: Floats | None = None
+    soft: Floats | None = None

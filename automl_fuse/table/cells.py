@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from numbers import Integral, Real
@@ -15,7 +16,14 @@ _NULL_TYPES = frozenset({"NoneType", "NAType", "NaTType"})
 
 
 def family_of(kind: type) -> str:
-    """Return what cells of a type hold. The order matters: NaT is a date, bool an integer."""
+    """Return what cells of a type hold."""
+    key: Any = kind
+    return _family(key)
+
+
+@functools.lru_cache(maxsize=256)
+def _family(kind: Any) -> str:
+    """Find the family of a type. The order matters: NaT is a date, bool an integer."""
     families: tuple[tuple[str, tuple[type, ...]], ...] = (
         ("boolean", (bool, np.bool_)),
         ("date", (np.datetime64, date)),

@@ -26,15 +26,18 @@ if TYPE_CHECKING:
     from automl_fuse.table.raw import RawFrame
 
 
-def read_table(data: object) -> Table:
+def read_table(data: object, only: frozenset[str] | None = None) -> Table:
     """Read a frame and check it.
 
     Parameters
     ----------
     data : object
         A pandas or polars frame, an Arrow table, anything narwhals reads, a 2-D or structured
-        NumPy array, a SciPy sparse matrix, a dict of columns, a list of dicts or of rows, or
-        the path of a CSV (``.csv``, ``.tsv``, also ``.gz``) or Parquet file.
+        NumPy array, a SciPy sparse matrix, a dict of columns, a list of dicts or of rows, a
+        dict of single values (one row), or the path of a CSV (``.csv``, ``.tsv``, also ``.gz``)
+        or Parquet file.
+    only : frozenset of str, optional
+        Columns that are needed: if all are there, the others are left out.
 
     Returns
     -------
@@ -48,7 +51,12 @@ def read_table(data: object) -> Table:
     MissingDependencyError
         If a package that reads this kind of data is not installed.
     """
-    return check_columns(read_frame(data))
+    frame = read_frame(data)
+    if only is not None and only <= frame.columns.keys():
+        for name in [name for name in frame.columns if name not in only]:
+            del frame.columns[name]
+        frame.categorical &= only
+    return check_columns(frame)
 
 
 def read_frame(data: object) -> RawFrame:

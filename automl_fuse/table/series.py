@@ -18,7 +18,7 @@ def raw_column(name: str, values: object) -> tuple[Array, bool]:
     """Return one column as an array, and whether it is declared categorical."""
     if any(is_pandas(values, kind) for kind in ("Series", "Index", "Categorical")):
         return pandas_column(sys.modules["pandas"].Series(values))
-    if isinstance(values, np.ma.MaskedArray):
+    if is_masked(values):
         values = unmasked(values)
     if isinstance(values, list | tuple | range):
         return object_array(values), False
@@ -29,8 +29,8 @@ def raw_column(name: str, values: object) -> tuple[Array, bool]:
     array = np.asarray(values)
     if array.ndim == 0:
         raise DataError(
-            f"column {name!r} is {values!r}, not one value a row; a single row is given as a list "
-            "with one dict"
+            f"column {name!r} is {values!r}, not one value a row; a single row is a dict in which "
+            "every column has a single value"
         )
     if array.ndim > 1:
         array = array.ravel() if array.size == len(array) else object_array(array)
@@ -43,7 +43,12 @@ def is_pandas(data: object, kind: str) -> bool:
     return pandas is not None and isinstance(data, getattr(pandas, kind, ()))
 
 
-def unmasked(values: np.ma.MaskedArray[Any, Any]) -> Array:
+def is_masked(values: object) -> bool:
+    """Return whether an array is masked; ``numpy.ma`` is not imported for it: it takes time."""
+    return "numpy.ma" in sys.modules and isinstance(values, np.ma.MaskedArray)
+
+
+def unmasked(values: Any) -> Array:
     """Return a masked array as objects, None where masked."""
     cells = np.array(values.data, dtype=object)
     cells[np.ma.getmaskarray(values)] = None

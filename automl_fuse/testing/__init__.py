@@ -15,7 +15,9 @@ or, with one test for each rule::
     def test_conforms(check: Check) -> None:
         check()
 
-A check raises ``AssertionError``, and its message names the spec and the rule.
+A check raises ``AssertionError``, and its message names the spec and the rule; or
+``unittest.SkipTest``, which pytest reports as skipped, where the rule cannot be applied: export
+is not checked of a part without ``to_onnx``, nor where onnx or onnxruntime are not installed.
 """
 
 from __future__ import annotations

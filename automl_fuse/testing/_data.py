@@ -9,6 +9,7 @@ import numpy as np
 
 from automl_fuse.specs import (
     MISSING_CODE,
+    UNSEEN_CODE,
     Array,
     Column,
     Columns,
@@ -29,6 +30,15 @@ GIVE_CODES = frozenset({"codes"})
 CARDINALITY = 4
 MAKEABLE = frozenset({Kind.NUMERIC, Kind.BOOLEAN, Kind.CATEGORY, Kind.DATETIME, Kind.TEXT})
 """Kinds of column that ``sample_columns`` can make."""
+_MOMENTS = (
+    *("NaT", "0001-01-01", "1582-10-15", "1900-02-28T23:59:59.999999", "1900-03-01"),
+    *("1969-12-31T23:59:59.999999", "1970-01-01", "2000-02-29T12:30", "2023-12-31T23:59:59.999999"),
+    *("2024-02-29", "2024-12-30", "2038-01-19T03:14:08", "2100-03-01", "9999-12-31T23:59:59"),
+)
+_TEXTS = (
+    *("", " ", "\t\n ", "amber", "AMBER Birch", "amber amber amber", "12 -4.5e6 %", "?!…"),
+    *("Straße ÅÉÎ ǅ İ", "日本語 テキスト", "🙂 👩‍🔬", "nul \0 inside", "cedar," * 2_000),
+)
 _WORDS = ("amber", "birch", "cedar", "delta", "ember", "fjord", "grove", "heron")
 
 
@@ -77,7 +87,8 @@ def with_missing(X: Matrix) -> Matrix:
 def take(rows: Rows, chosen: NDArray[np.intp]) -> Rows:
     """Return some of the rows."""
     weight = None if rows.weight is None else rows.weight[chosen]
-    return Rows(X=take_matrix(rows.X, chosen), y=rows.y[chosen], weight=weight)
+    soft = None if rows.soft is None else rows.soft[chosen]
+    return Rows(X=take_matrix(rows.X, chosen), y=rows.y[chosen], weight=weight, soft=soft)
 
 
 def take_matrix(X: Matrix, chosen: NDArray[np.intp]) -> Matrix:
@@ -137,6 +148,36 @@ def all_missing(columns: Columns) -> Columns:
         for c in columns.columns
     }
     return replace(columns, values=values)
+
+
+def odd_columns(columns: Columns) -> Columns:
+    """Return rows of values that bring out differences between a graph and Python.
+
+    Each row takes one odd value of each column, in an order of its own for each column: numbers
+    in single precision, tiny, huge and infinite; all codes, unseen ones included; dates long
+    ago and far ahead; empty, long and foreign texts.
+    """
+    odd = {c.name: _odd_values(c, columns.values[c.name]) for c in columns.columns}
+    n_rows = max([len(values) for values in odd.values()], default=0)
+    values = {
+        name: np.random.default_rng(position).permutation(np.resize(values, n_rows))
+        for position, (name, values) in enumerate(odd.items())
+    }
+    return Columns(columns=columns.columns, values=values, n_rows=n_rows)
+
+
+def _odd_values(column: Column, values: Array) -> Array:
+    if column.kind is Kind.CATEGORY:
+        return np.array([*range(len(column.categories)), MISSING_CODE, UNSEEN_CODE], np.int32)
+    if column.kind is Kind.DATETIME:
+        return np.array(_MOMENTS, dtype="datetime64[us]")
+    if column.kind is Kind.TEXT:
+        return np.array([None, *_TEXTS], dtype=object)
+    if column.kind is Kind.BOOLEAN:
+        return np.array([0.0, 1.0, np.nan])
+    single = values[:20].astype(np.float32).astype(np.float64)
+    sizes = [0.0, 5e-324, 1e-30, 1e6, 2.0**53 + 2, 1e30, 1e300, np.inf]
+    return np.concatenate([single, sizes, np.negative(sizes), [np.nan]])
 
 
 def random_identifiers(*, n_rows: int, per_value: int, seed: int) -> Columns:

@@ -28,6 +28,7 @@ from automl_fuse.testing._data import (
     sample_columns,
     sample_target,
 )
+from automl_fuse.testing.exporting import ENCODER_RULES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -251,6 +252,7 @@ _RULES = (
     accepts_weights,
     leaves_its_input_alone,
     hides_the_target,
+    *ENCODER_RULES,
 )
 
 

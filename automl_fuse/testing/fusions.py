@@ -32,6 +32,7 @@ from automl_fuse.testing._base import (
     through_pickle,
 )
 from automl_fuse.testing._data import n_classes_of, sample_target
+from automl_fuse.testing.exporting import FUSION_RULES
 
 if TYPE_CHECKING:
     from automl_fuse.specs import Array
@@ -245,6 +246,7 @@ _RULES = (
     honours_a_passed_deadline,
     leaves_its_input_alone,
     has_a_sound_portfolio,
+    *FUSION_RULES,
 )
 
 

@@ -34,6 +34,8 @@ from automl_fuse.testing._data import (
     take_matrix,
     with_missing,
 )
+from automl_fuse.testing.exporting import LEARNER_RULES
+from automl_fuse.testing.teaching import TEACHING_RULES
 
 if TYPE_CHECKING:
     from automl_fuse.specs import Floats, Matrix
@@ -347,6 +349,8 @@ _RULES = (
     has_a_sound_portfolio,
     fits_what_its_space_draws,
     estimates_its_cost,
+    *TEACHING_RULES,
+    *LEARNER_RULES,
 )
 
 

@@ -116,38 +116,35 @@ def main(fit: Callable[[Job], Fitted], packages: tuple[str, ...]) -> None:
     packages : tuple of str
         Distributions whose versions are recorded.
     """
-    arguments = _arguments()
-    _keep_to_cores(arguments.cores)
-    meta = json.loads((arguments.data / "meta.json").read_text())
-    job = _job(arguments, meta)
+    arguments = read_arguments()
+    job = read_job(arguments)
     profiler = cProfile.Profile() if arguments.cprofile else None
     start = time.perf_counter()
     fitted = profiler.runcall(fit, job) if profiler else fit(job)
     fit_seconds = time.perf_counter() - start
     if profiler:
         profiler.dump_stats(arguments.cprofile)
-    test = _read(arguments.data / "test.csv")
-    features = test.drop(columns=job.target)
+    features, truth = read_test(arguments, job)
     extra = dict(fitted.extra)
     if fitted.load:
-        extra["one_row_unloaded_ms"] = _one_row_ms(fitted.predict, features)
+        extra["one_row_unloaded_ms"] = one_row_ms(fitted.predict, features)
         fitted.load()
     prediction = np.asarray(fitted.predict(features), dtype=np.float64)
     result = {
         "fit_seconds": fit_seconds,
-        "scores": scores(test[job.target].to_numpy(), prediction, fitted.classes),
-        "one_row_ms": _one_row_ms(fitted.predict, features),
-        "batch_seconds": _batch_seconds(fitted.predict, features),
+        "scores": scores(truth, prediction, fitted.classes),
+        "one_row_ms": one_row_ms(fitted.predict, features),
+        "batch_seconds": batch_seconds(fitted.predict, features),
         "bytes": _saved_bytes(fitted.save, arguments.scratch / "saved"),
-        "own_peak_rss_bytes": _peak_rss_bytes(),
-        "versions": {name: importlib.metadata.version(name) for name in packages},
+        "own_peak_rss_bytes": peak_rss_bytes(),
+        "versions": versions(packages),
         "extra": extra,
     }
     arguments.output.write_text(json.dumps(result))
 
 
-def _arguments() -> argparse.Namespace:
-    """Read the command line that ``compare.py`` writes."""
+def read_arguments() -> argparse.Namespace:
+    """Read the command line that ``compare.py`` writes, and keep to the cores that it gives."""
     parser = argparse.ArgumentParser(description="fit one system on one table")
     parser.add_argument("--data", type=Path, required=True, help="folder of the table")
     parser.add_argument("--time-limit", type=float, default=60.0, help="seconds")
@@ -157,11 +154,14 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--output", type=Path, required=True, help="JSON file to write")
     parser.add_argument("--cprofile", type=Path, help="write a profile of the fit here")
     parser.add_argument("--option", action="append", default=[], metavar="KEY=VALUE")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    _keep_to_cores(arguments.cores)
+    return arguments
 
 
-def _job(arguments: argparse.Namespace, meta: Mapping[str, Any]) -> Job:
-    """Read the training rows."""
+def read_job(arguments: argparse.Namespace) -> Job:
+    """Read what is to be fitted, training rows included."""
+    meta = json.loads((arguments.data / "meta.json").read_text())
     return Job(
         train=_read(arguments.data / "train.csv"),
         target=meta["target"],
@@ -173,6 +173,12 @@ def _job(arguments: argparse.Namespace, meta: Mapping[str, Any]) -> Job:
         scratch=arguments.scratch,
         options=dict(option.split("=", 1) for option in arguments.option),
     )
+
+
+def read_test(arguments: argparse.Namespace, job: Job) -> tuple[pd.DataFrame, NDArray[Any]]:
+    """Read the test rows without their target, and the target."""
+    test = _read(arguments.data / "test.csv")
+    return test.drop(columns=job.target), test[job.target].to_numpy()
 
 
 def _read(path: Path) -> pd.DataFrame:
@@ -240,7 +246,7 @@ def _class_scores(
     return result
 
 
-def _one_row_ms(predict: Callable[[pd.DataFrame], Any], rows: pd.DataFrame) -> float:
+def one_row_ms(predict: Callable[[pd.DataFrame], Any], rows: pd.DataFrame) -> float:
     """Return the median milliseconds of single-row calls, after warm-up.
 
     Slow systems are called less often: until 15 s have passed, but five times at least.
@@ -262,10 +268,15 @@ def _one_row_ms(predict: Callable[[pd.DataFrame], Any], rows: pd.DataFrame) -> f
     return float(np.median(durations)) * 1e3
 
 
-def _batch_seconds(predict: Callable[[pd.DataFrame], Any], rows: pd.DataFrame) -> float:
-    """Return the median seconds of three calls on 10,000 rows drawn from the test rows."""
+def batch_of(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return 10,000 rows drawn from the test rows."""
     drawn = np.random.default_rng(0).choice(len(rows), BATCH_ROWS, replace=len(rows) < BATCH_ROWS)
-    batch = rows.iloc[drawn].reset_index(drop=True)
+    return rows.iloc[drawn].reset_index(drop=True)
+
+
+def batch_seconds(predict: Callable[[pd.DataFrame], Any], rows: pd.DataFrame) -> float:
+    """Return the median seconds of three calls on 10,000 rows drawn from the test rows."""
+    batch = batch_of(rows)
     durations = []
     for _ in range(3):
         start = time.perf_counter()
@@ -286,7 +297,12 @@ def folder_bytes(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def _peak_rss_bytes() -> int:
+def versions(packages: tuple[str, ...]) -> dict[str, str]:
+    """Return the installed versions of distributions."""
+    return {name: importlib.metadata.version(name) for name in packages}
+
+
+def peak_rss_bytes() -> int:
     """Return the peak resident memory of this process alone."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import math
+import tempfile
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from automl_fuse.specs import ALL_TASKS, Configuration, Cost, LearnerSpec
-from automl_fuse_boosting.learner import BoostedLearner
+from automl_fuse_boosting.catboost_trees import forest_of_json
+from automl_fuse_boosting.inputs import single_precision
+from automl_fuse_boosting.learner import BoostedLearner, Fit, settings_of
 from automl_fuse_boosting.outputs import Head, head_of
-from automl_fuse_boosting.stopping import (
-    MAX_TREES,
-    Pace,
-    expected_iterations,
-    travel,
-)
+from automl_fuse_boosting.stopping import MAX_TREES, Pace, distance_of, iterations_of, travel
 
 if TYPE_CHECKING:
-    from automl_fuse.specs import Array, FitContext, Floats, Params, Rows, Shape, Suggest
+    from automl_fuse.specs import Array, FitContext, Floats, Forest, Params, Rows, Shape, Suggest
 
 _LOSSES = {Head.LOGISTIC: "Logloss", Head.SOFTMAX: "MultiClass", Head.VALUE: "RMSE"}
 _TOP_RATE: Final = 0.3
@@ -33,47 +33,58 @@ class CatBoostModel:
     def raw(self, values: Floats, n_threads: int) -> Array:
         """Return sums of leaf values, (n_rows,) or (n_rows, n_classes)."""
         raw: Array = self._model.predict(
-            values, prediction_type="RawFormulaVal", thread_count=n_threads
+            single_precision(values), prediction_type="RawFormulaVal", thread_count=n_threads
         )
         return raw
 
+    def forest(self) -> Forest:
+        """Return the trees."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "model.json"
+            self._model.save_model(str(path), format="json")
+            return forest_of_json(json.loads(path.read_text(encoding="utf-8")))
 
-def fit_catboost(
-    params: Params, context: FitContext, train: Rows, valid: Rows | None
-) -> CatBoostModel:
+
+def fit_catboost(params: Params, context: FitContext, train: Rows, valid: Rows | None) -> Fit:
     """Fit one model, stopped early on the validation loss; see ``FitModel``.
 
     CatBoost cannot change its learning rate on the way: where time is short, the first
     iterations show it, and the fit starts again with a higher rate.
     """
     pools = _pool(train), None if valid is None else _pool(valid)
-    model, watch = _boost(params, context, pools, may_restart=True)
+    settings = settings_of(params)
+    distance = distance_of(params, travel(len(train.y)))
+    model, watch = _boost(settings, context, pools, distance, may_restart=True)
     if watch.restart_rate is not None:
-        faster = {**params, "learning_rate": watch.restart_rate}
-        model, watch = _boost(faster, context, pools, may_restart=False)
+        settings["learning_rate"] = watch.restart_rate
+        model, watch = _boost(settings, context, pools, distance, may_restart=False)
     model.shrink(max(1, watch.pace.best))
-    return CatBoostModel(model)
+    return Fit(CatBoostModel(model), watch.pace.tuned())
 
 
 def _boost(
-    params: Params, context: FitContext, pools: tuple[Any, Any], *, may_restart: bool
+    settings: dict[str, Any],
+    context: FitContext,
+    pools: tuple[Any, Any],
+    distance: float,
+    *,
+    may_restart: bool,
 ) -> tuple[Any, _Watch]:
     import catboost
 
     train, valid = pools
     loss = _LOSSES[head_of(context)]
-    n_rows = train.num_row()
     pace = Pace(
-        rate=params["learning_rate"],
-        n_rows=n_rows,
-        distance=travel(n_rows),
+        rate=settings["learning_rate"],
+        n_rows=train.num_row(),
+        distance=distance,
         deadline=context.deadline,
         top=_TOP_RATE,
     )
     watch = _Watch(pace, loss if valid is not None else None, may_restart=may_restart)
     model = catboost.CatBoost(
         {
-            **params,
+            **settings,
             "loss_function": loss,
             "iterations": MAX_TREES,
             "random_seed": context.seed % 2**31,
@@ -126,7 +137,7 @@ def _watching(loss: str) -> dict[str, Any]:
 def _pool(rows: Rows) -> Any:
     import catboost
 
-    return catboost.Pool(rows.X.values, rows.y, weight=rows.weight)
+    return catboost.Pool(single_precision(rows.X.values), rows.y, weight=rows.weight)
 
 
 # --------------------------------------------------------------------------- spec
@@ -149,11 +160,11 @@ def cost(shape: Shape, params: Params) -> Cost:
     Seconds of an iteration were measured on one core of a 2-core cloud machine, for 1,000 to
     24,000 rows, 10 and 30 features, 2 to 20 classes and depths 5 and 7.
     """
-    depth = params["depth"]
+    depth = params.get("depth", 6)
     outputs = max(1.0, 0.6 * shape.n_classes)
     leaves = 2.0**depth
     per_tree = 8e-4 + shape.n_features * (3.5e-9 * shape.n_rows * depth + 1e-6 * leaves)
-    trees = expected_iterations(params["learning_rate"], travel(shape.n_rows), shape.n_rows)
+    trees = iterations_of(params, travel(shape.n_rows), shape.n_rows)
     return Cost(seconds=trees * per_tree * outputs, bytes=trees * leaves * 16 * outputs)
 
 

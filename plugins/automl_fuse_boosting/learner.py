@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 
-from automl_fuse.specs import FitContext, Params, Rows
-from automl_fuse_boosting.outputs import constant_prediction, head_of, predictions
+from automl_fuse.specs import FitContext, Forest, ForestModel, Link, Params, Rows
+from automl_fuse_boosting.outputs import Head, constant_prediction, head_of, predictions
 
 if TYPE_CHECKING:
-    from automl_fuse.specs import Array, Floats, Matrix
+    from automl_fuse.specs import Array, Floats, Graph, Matrix, Tensor
 
 SMALL_BATCH = 1_000
 """Rows below which starting threads takes longer than predicting."""
+_OWN: Final = frozenset({"categories", "trees"})
+_LINKS: Final = {
+    Head.LOGISTIC: Link.LOGISTIC,
+    Head.SOFTMAX: Link.SOFTMAX,
+    Head.VALUE: Link.IDENTITY,
+}
 
 
 class Model(Protocol):
@@ -23,11 +29,22 @@ class Model(Protocol):
     def raw(self, values: Floats, n_threads: int) -> Array:
         """Return sums of leaf values, (n_rows,) or (n_rows, n_classes)."""
 
+    def forest(self) -> Forest:
+        """Return the trees, whose sums are those of `raw`."""
 
-FitModel: TypeAlias = Callable[[Params, FitContext, Rows, Rows | None], Model]
+
+class Fit(NamedTuple):
+    """A fitted model, and the params with which to fit another without validation rows."""
+
+    model: Model
+    tuned: Mapping[str, Any]
+
+
+FitModel: TypeAlias = Callable[[Params, FitContext, Rows, Rows | None], Fit]
 """Fits until the loss on the validation rows stops falling, or the deadline is near.
 
-Without validation rows the number of iterations follows from the learning rate.
+Without validation rows the number of iterations is ``params["trees"]``, or else follows from the
+learning rate.
 """
 
 
@@ -39,7 +56,8 @@ class BoostedLearner:
     fit_model : callable
         Fits a model with one library.
     params : mapping
-        A point of that library's space.
+        A point of that library's space. ``trees``, if there, is a fixed number of iterations:
+        nothing is stopped early then, but for the deadline.
     context : FitContext
         Task, seed, threads and deadline.
     """
@@ -52,13 +70,17 @@ class BoostedLearner:
         self._n_threads = context.n_threads
         self._constant: Floats | None = None
         self._model: Model | None = None
+        self._tuned: dict[str, Any] = {}
 
     def fit(self, train: Rows, valid: Rows | None) -> None:
         """Fit on the training rows; the validation rows, if any, decide when to stop."""
         self._model = None
+        self._tuned = {}
         self._constant = constant_prediction(train, self._context)
         if self._constant is None:
-            self._model = self._fit_model(self._params, self._context, train, valid)
+            judges = None if "trees" in self._params else valid
+            self._model, tuned = self._fit_model(self._params, self._context, train, judges)
+            self._tuned = dict(tuned)
 
     def predict(self, X: Matrix) -> Floats:
         """Return probabilities (n_rows, n_classes), or values (n_rows, 1) in regression."""
@@ -67,7 +89,54 @@ class BoostedLearner:
         threads = 1 if len(X.values) < SMALL_BATCH else self._n_threads
         return predictions(self._model.raw(X.values, threads), self._head)
 
+    def tuned(self) -> Mapping[str, Any]:
+        """Return the params that early stopping and the deadline decided on.
+
+        ``trees``, and the constant ``learning_rate`` at which that many go as far as this fit
+        went. With them a fit on more rows needs no validation rows. Empty for a constant.
+        """
+        return dict(self._tuned)
+
+    def form(self) -> ForestModel:
+        """Return the fitted model as trees and a link: see ``automl_fuse.specs.ForestModel``.
+
+        A constant is a forest without trees.
+
+        Raises
+        ------
+        ExportError
+            If the trees decide in a way that a ``Forest`` cannot express.
+        """
+        if self._model is None:
+            return ForestModel(forest=_treeless(np.asarray(self._constant)), link=Link.IDENTITY)
+        return ForestModel(forest=self._model.forest(), link=_LINKS[self._head])
+
+    def to_onnx(self, graph: Graph, features: Tensor) -> Tensor:
+        """Write itself into a graph: see ``automl_fuse.specs.ExportableLearner``."""
+        return self.form().to_onnx(graph, features)
+
     def __getstate__(self) -> dict[str, Any]:
         # The context holds a deadline, which means nothing to a fitted model.
-        kept = ("_head", "_n_threads", "_constant", "_model")
+        kept = ("_head", "_n_threads", "_constant", "_model", "_tuned")
         return {name: self.__dict__[name] for name in kept}
+
+
+def settings_of(params: Params) -> dict[str, Any]:
+    """Return the params that are the library's own; the rest concern this plugin."""
+    return {name: value for name, value in params.items() if name not in _OWN}
+
+
+def _treeless(base: Floats) -> Forest:
+    none = np.empty(0, dtype=np.int64)
+    return Forest(
+        roots=none,
+        feature=none,
+        threshold=np.empty(0),
+        split=np.empty(0, dtype=np.uint8),
+        missing_true=np.empty(0, dtype=bool),
+        true=none,
+        false=none,
+        leaf=np.empty((0, 1)),
+        target=none,
+        base=base,
+    )

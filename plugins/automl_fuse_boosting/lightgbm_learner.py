@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import math
 import zlib
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import numpy as np
 from threadpoolctl import threadpool_limits
 
 from automl_fuse.specs import ALL_TASKS, Configuration, Cost, LearnerSpec
-from automl_fuse_boosting.learner import BoostedLearner
+from automl_fuse_boosting.learner import BoostedLearner, Fit, settings_of
+from automl_fuse_boosting.lightgbm_trees import forest_of_text
 from automl_fuse_boosting.outputs import Head, head_of
-from automl_fuse_boosting.stopping import Pace, expected_iterations, travel
+from automl_fuse_boosting.soft import SoftmaxLoss, labels_of, start_of
+from automl_fuse_boosting.stopping import Pace, distance_of, iterations_of, travel
 
 if TYPE_CHECKING:
-    from automl_fuse.specs import Array, FitContext, Floats, Params, Rows, Shape, Suggest
+    from automl_fuse.specs import Array, FitContext, Floats, Forest, Params, Rows, Shape, Suggest
 
 Booster: TypeAlias = Any
 """``lightgbm.Booster``, which is imported late."""
@@ -24,6 +28,10 @@ _OBJECTIVES = {
     Head.LOGISTIC: {"objective": "binary", "metric": "binary_logloss"},
     Head.SOFTMAX: {"objective": "multiclass", "metric": "multi_logloss"},
     Head.VALUE: {"objective": "regression", "metric": "rmse"},
+}
+_SOFT_OBJECTIVES = {
+    Head.LOGISTIC: {"objective": "cross_entropy", "metric": "cross_entropy"},
+    Head.SOFTMAX: {"objective": "none", "metric": "none"},
 }
 _SAVING = 0.12
 """Measured on models of 5,000 trees: writing and compressing the text took a tenth of the fit."""
@@ -39,59 +47,69 @@ class LightGBMModel:
     ----------
     text : bytes
         LightGBM's own text format, compressed.
+    base : float64 array of shape (n_classes,) or None
+        Added to the sums: the scores that boosting started from, where LightGBM did not choose
+        them itself and so does not keep them.
     """
 
-    def __init__(self, text: bytes) -> None:
+    def __init__(self, text: bytes, base: Floats | None) -> None:
         self._text = text
+        self._base = base
         self._booster: Booster | None = None
 
     def raw(self, values: Floats, n_threads: int) -> Array:
-        """Return sums of leaf values, (n_rows,) or (n_rows, n_classes)."""
+        """Return sums of leaf values, (n_rows, 1) or (n_rows, n_classes)."""
         if self._booster is None:
             self._booster = _restore(self._text)
         raw: Array = self._booster.predict(values, raw_score=True, num_threads=n_threads)
-        return raw
+        raw = raw.reshape(len(values), self._booster.num_model_per_iteration())
+        return raw if self._base is None else raw + self._base
+
+    def forest(self) -> Forest:
+        """Return the trees."""
+        forest = forest_of_text(zlib.decompress(self._text).decode())
+        return forest if self._base is None else replace(forest, base=self._base)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"_text": self._text, "_booster": None}
+        return {"_text": self._text, "_base": self._base, "_booster": None}
 
 
-def fit_lightgbm(
-    params: Params, context: FitContext, train: Rows, valid: Rows | None
-) -> LightGBMModel:
+def fit_lightgbm(params: Params, context: FitContext, train: Rows, valid: Rows | None) -> Fit:
     """Fit one model, stopped early on the validation loss; see ``FitModel``."""
-    settings = library_params(params, context, len(train.y))
     # LightGBM's own setting misses some of its loops, and idle threads that spin on shared
     # cores were measured to stall a fit for a second.
     with threadpool_limits(context.n_threads, user_api="openmp"):
-        booster, best = _boost(settings, train, valid, context)
+        boosting = _Boosting(params, context, train, valid)
+        boosting.run()
     # Level 1 takes a fifth of the time of level 6, and a tenth more bytes.
-    text = booster.model_to_string(num_iteration=best)
-    return LightGBMModel(zlib.compress(text.encode(), level=1))
+    text = boosting.booster.model_to_string(num_iteration=boosting.kept)
+    model = LightGBMModel(zlib.compress(text.encode(), level=1), boosting.base)
+    return Fit(model, boosting.pace.tuned())
 
 
-def library_params(params: Params, context: FitContext, n_rows: int) -> dict[str, Any]:
+def library_params(params: Params, context: FitContext, train: Rows) -> dict[str, Any]:
     """Return the parameters that LightGBM is given.
 
     Parameters
     ----------
     params : mapping
-        A point of `space`; ``categories`` concerns the encoders only.
+        A point of `space`; what concerns the encoders and the number of trees is left out.
     context : FitContext
         Task, number of classes, seed and threads.
-    n_rows : int
-        Training rows: on few rows a split between categories needs fewer of them.
+    train : Rows
+        Training rows: on few of them a split between categories needs fewer rows; soft labels
+        have objectives of their own.
     """
     head = head_of(context)
-    settings = {name: value for name, value in params.items() if name != "categories"}
+    settings = settings_of(params)
     if head is Head.SOFTMAX:
         settings["num_class"] = context.n_classes
     return {
-        **_OBJECTIVES[head],
+        **(_OBJECTIVES if train.soft is None else _SOFT_OBJECTIVES)[head],
         **settings,
         "bagging_freq": 1,
         "min_sum_hessian_in_leaf": 1e-3,
-        "min_data_per_group": max(10, min(100, n_rows // 100)),
+        "min_data_per_group": max(10, min(100, len(train.y) // 100)),
         "max_cat_to_onehot": 16,
         "cat_smooth": 10.0,
         "cat_l2": 10.0,
@@ -105,46 +123,110 @@ def library_params(params: Params, context: FitContext, n_rows: int) -> dict[str
     }
 
 
-def _boost(
-    params: dict[str, Any], train: Rows, valid: Rows | None, context: FitContext
-) -> tuple[Booster, int]:
-    """Return the booster and the number of its iterations to keep."""
-    import lightgbm
+class _Boosting:
+    """One fit.
 
-    data = lightgbm.Dataset(
-        train.X.values,
-        train.y,
-        weight=train.weight,
-        categorical_feature=list(train.X.categorical),
-        params=params,
-    )
-    booster = lightgbm.Booster(params, data)
-    if valid is not None:
-        held_out = data.create_valid(valid.X.values, valid.y, weight=valid.weight, params=params)
-        booster.add_valid(held_out, "valid")
-    n_rows = len(train.y)
-    rate, distance = params["learning_rate"], _distance(params, n_rows)
-    pace = Pace(
-        rate=rate, n_rows=n_rows, distance=distance, deadline=context.deadline, saving=_SAVING
-    )
-    misses = 0
-    while misses < _MISSES:
-        if booster.update():
-            misses += 1
-            continue
+    Attributes
+    ----------
+    booster : Booster
+        Holds all iterations.
+    base : float64 array of shape (n_classes,) or None
+        See ``LightGBMModel``.
+    pace : Pace
+        Knows which iterations to keep.
+    """
+
+    def __init__(
+        self, params: Params, context: FitContext, train: Rows, valid: Rows | None
+    ) -> None:
+        import lightgbm
+
+        settings = library_params(params, context, train)
+        self._context = context
+        self.base: Floats | None = None
+        self._of_train = self._of_valid = None
+        if settings["objective"] == "none":
+            self.base = start_of(train, context.n_classes)
+            self._of_train = self._loss(train)
+            self._of_valid = None if valid is None else self._loss(valid)
+        data = lightgbm.Dataset(
+            train.X.values,
+            self._labels(train),
+            weight=train.weight,
+            init_score=self._start(train),
+            categorical_feature=list(train.X.categorical),
+            params=settings,
+        )
+        self.booster = lightgbm.Booster(settings, data)
+        self._judged = valid is not None
+        if valid is not None:
+            held_out = data.create_valid(
+                valid.X.values,
+                self._labels(valid),
+                weight=valid.weight,
+                init_score=self._start(valid),
+                params=settings,
+            )
+            self.booster.add_valid(held_out, "valid")
+        self.pace = Pace(
+            rate=params["learning_rate"],
+            n_rows=len(train.y),
+            distance=distance_of(params, _distance(params, len(train.y))),
+            deadline=context.deadline,
+            saving=_SAVING,
+        )
+
+    @property
+    def kept(self) -> int:
+        """Number of LightGBM's iterations to keep: a first one without any split is counted."""
+        unsplit: int = self.booster.current_iteration() - self.pace.iterations
+        return self.pace.best + unsplit
+
+    def run(self) -> None:
+        """Add trees until the pace says to stop, or none can be split."""
         misses = 0
-        loss = booster.eval_valid()[0][2] if valid is not None else None
-        if not pace.after(loss):
-            break
-        if pace.raised:
-            booster.reset_parameter({"learning_rate": pace.rate})
-    return booster, pace.best
+        while misses < _MISSES:
+            if self._update():
+                misses += 1
+                continue
+            misses = 0
+            if not self.pace.after(self._valid_loss()):
+                return
+            if self.pace.raised:
+                self.booster.reset_parameter({"learning_rate": self.pace.rate})
+
+    def _update(self) -> bool:
+        """Run an iteration; return whether it found no split."""
+        if self._of_train is None:
+            return bool(self.booster.update())
+        gradient = self._of_train.gradient
+        return bool(self.booster.update(fobj=lambda scores, _: gradient(scores)))
+
+    def _valid_loss(self) -> float | None:
+        if not self._judged:
+            return None
+        if self._of_valid is None:
+            return float(self.booster.eval_valid()[0][2])
+        mean = self._of_valid.mean
+        told = self.booster.eval_valid(lambda scores, _: ("cross_entropy", mean(scores), False))
+        return float(told[0][2])
+
+    def _loss(self, rows: Rows) -> SoftmaxLoss:
+        # LightGBM's own factor, of MulticlassSoftmax.
+        k = self._context.n_classes
+        return SoftmaxLoss(rows, k, factor=k / (k - 1.0))
+
+    def _labels(self, rows: Rows) -> Array:
+        return rows.y if head_of(self._context) is not Head.LOGISTIC else labels_of(rows)
+
+    def _start(self, rows: Rows) -> Floats | None:
+        return None if self.base is None else np.tile(self.base, (len(rows.y), 1))
 
 
 def _distance(params: Params, n_rows: int) -> float:
     # Measured: smaller trees, and those with random thresholds, fit less each and go further.
-    by_leaves = math.sqrt(31 / params["num_leaves"])
-    return travel(n_rows) * by_leaves * (2.5 if params["extra_trees"] else 1.0)
+    by_leaves = math.sqrt(31 / params.get("num_leaves", 31))
+    return travel(n_rows) * by_leaves * (2.5 if params.get("extra_trees") else 1.0)
 
 
 def _restore(text: bytes) -> Booster:
@@ -157,7 +239,7 @@ def _restore(text: bytes) -> Booster:
 
 
 def _encoders(params: Params) -> tuple[str, ...]:
-    if params["categories"] == "target":
+    if params.get("categories") == "target":
         return ("numbers", "target", "counts", "calendar", "ngrams", "words")
     return ("numbers", "codes", "calendar", "ngrams", "words")
 
@@ -183,11 +265,12 @@ def cost(shape: Shape, params: Params) -> Cost:
     Seconds of an iteration were measured on one core of a 2-core cloud machine, for 1,000 to
     24,000 rows, 10 and 30 features, 2 to 20 classes and 16 to 128 leaves.
     """
-    leaves, levels = params["num_leaves"], math.log2(params["num_leaves"])
+    leaves = params.get("num_leaves", 31)
+    levels = math.log2(leaves)
     per_tree = leaves * (5e-6 + 1.2e-6 * shape.n_features)
     per_tree += shape.n_rows * levels * (1e-8 + 1e-9 * shape.n_features)
     distance = _distance(params, shape.n_rows)
-    trees = expected_iterations(params["learning_rate"], distance, shape.n_rows)
+    trees = iterations_of(params, distance, shape.n_rows)
     trees *= shape.n_classes if shape.n_classes > 2 else 1
     return Cost(seconds=trees * per_tree, bytes=trees * leaves * 25)
 
@@ -237,4 +320,5 @@ SPEC = LearnerSpec(
     portfolio=tuple(Configuration(params=params, merit=merit) for merit, params in _POINTS),
     requires=("lightgbm",),
     extra="boosting",
+    soft_labels=True,
 )

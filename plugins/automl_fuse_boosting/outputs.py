@@ -75,9 +75,16 @@ def constant_prediction(train: Rows, context: FitContext) -> Floats | None:
     if not one_class and _any_varies(train.X):
         return None
     if context.task.is_classification:
-        counts = np.bincount(train.y, weights=train.weight, minlength=context.n_classes)
-        return np.asarray(counts / counts.sum(), dtype=np.float64)
+        return class_frequencies(train, context.n_classes)
     return np.array([np.average(train.y, weights=train.weight)], dtype=np.float64)
+
+
+def class_frequencies(train: Rows, n_classes: int) -> Floats:
+    """Return the weighted share of each class, (n_classes,), or the mean of soft labels."""
+    if train.soft is not None:
+        return np.asarray(np.average(train.soft, axis=0, weights=train.weight))
+    counts = np.bincount(train.y, weights=train.weight, minlength=n_classes)
+    return np.asarray(counts / counts.sum(), dtype=np.float64)
 
 
 def _any_varies(X: Matrix) -> bool:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from automl_fuse.specs import Deadline
+    from automl_fuse.specs import Deadline, Params
 
 MAX_TREES = 10_000
 """Iterations at most, whatever the learning rate."""
@@ -59,9 +59,30 @@ def travel(n_rows: int) -> float:
     return min(60.0, max(4.0, 8.0 * math.sqrt(n_rows / 1_000)))
 
 
+def distance_of(params: Params, typical: float) -> float:
+    """Return the sum of the learning rates that a fit shall go, or is expected to need.
+
+    Parameters
+    ----------
+    params : mapping
+        A configuration: ``trees``, if there, is the number of its iterations.
+    typical : float
+        The distance where early stopping decides.
+    """
+    rate: float = params["learning_rate"]
+    return int(params["trees"]) * rate if "trees" in params else typical
+
+
 def expected_iterations(rate: float, distance: float, n_rows: int) -> float:
     """Return the iterations that a fit of this distance and patience is expected to run."""
     return min(MAX_TREES, distance / rate + patience(n_rows, rate))
+
+
+def iterations_of(params: Params, typical: float, n_rows: int) -> float:
+    """Return the iterations that a configuration asks for, or is expected to run."""
+    if "trees" in params:
+        return float(params["trees"])
+    return expected_iterations(params["learning_rate"], typical, n_rows)
 
 
 class Pace:
@@ -79,7 +100,7 @@ class Pace:
         Training rows.
     distance : float
         Sum of the learning rates of all iterations that the fit is expected to need; without
-        validation rows it runs exactly that far. See `travel`.
+        validation rows it runs exactly that far. See `travel` and `distance_of`.
     deadline : Deadline
         When to stop.
     top : float
@@ -120,6 +141,7 @@ class Pace:
         self._loss = math.inf
         self._distance = distance
         self._travelled = 0.0
+        self._configured = self._best_rate = rate
         self._start = self._last = self._checked = self._remaining()
         self._longest = self._spike = 0.0
         self._next_check = _FIRST_CHECK
@@ -143,6 +165,8 @@ class Pace:
         # Without a least gain, a target that trees separate fully is boosted to the last tree.
         if loss is None or loss < self._loss - _LEAST_GAIN:
             self.best = self.iterations
+            if self.rate != self._configured:
+                self._best_rate = self._travelled / self.iterations
             self._loss = math.inf if loss is None else loss
         remaining = self._remaining()
         seconds, self._last = self._last - remaining, remaining
@@ -152,6 +176,14 @@ class Pace:
         self.raised = self._is_check_due(remaining) and self._raise_rate(remaining)
         reserve = 1.5 * self._longest + self._saving * (self._start - remaining)
         return not (self._is_done(has_loss=loss is not None) or remaining < reserve)
+
+    def tuned(self) -> dict[str, Any]:
+        """Return the number of iterations of the best model, and the rate for as many anew.
+
+        Where time pressure raised the rate on the way, it is the constant rate that goes as far
+        in as many iterations.
+        """
+        return {"trees": max(1, self.best), "learning_rate": self._best_rate}
 
     def _remaining(self) -> float:
         return min(_CENTURY, self._deadline.remaining())

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from automl_fuse.specs import ALL_TASKS, Configuration, Cost, LearnerSpec
-from automl_fuse_boosting.learner import BoostedLearner
+from automl_fuse_boosting.inputs import single_precision
+from automl_fuse_boosting.learner import BoostedLearner, Fit, settings_of
 from automl_fuse_boosting.outputs import Head, head_of
-from automl_fuse_boosting.stopping import Pace, expected_iterations, travel
+from automl_fuse_boosting.soft import SoftmaxLoss, labels_of, start_of
+from automl_fuse_boosting.stopping import Pace, distance_of, iterations_of, travel
+from automl_fuse_boosting.xgboost_model import XGBoostModel
 
 if TYPE_CHECKING:
-    from automl_fuse.specs import Array, FitContext, Floats, Params, Rows, Shape, Suggest
-
-Booster: TypeAlias = Any
-"""``xgboost.Booster``, which is imported late."""
+    from automl_fuse.specs import FitContext, Floats, Params, Rows, Shape, Suggest
 
 _OBJECTIVES = {
     Head.LOGISTIC: {"objective": "binary:logistic", "eval_metric": "logloss"},
@@ -23,43 +25,12 @@ _OBJECTIVES = {
 }
 
 
-class XGBoostModel:
-    """A fitted booster, kept as XGBoost's own bytes.
-
-    Parameters
-    ----------
-    content : bytes
-        The booster in UBJSON.
-    """
-
-    def __init__(self, content: bytes) -> None:
-        self._content = content
-        self._booster: Booster | None = None
-        self._threads = 0
-
-    def raw(self, values: Floats, n_threads: int) -> Array:
-        """Return sums of leaf values, (n_rows,) or (n_rows, n_classes)."""
-        if self._booster is None:
-            self._booster = _restore(self._content)
-        if n_threads != self._threads:
-            # Setting it makes XGBoost configure itself anew, which costs more than one row.
-            self._booster.set_param({"nthread": n_threads})
-            self._threads = n_threads
-        raw: Array = self._booster.inplace_predict(
-            values, predict_type="margin", validate_features=False
-        )
-        return raw
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"_content": self._content, "_booster": None, "_threads": 0}
-
-
-def fit_xgboost(
-    params: Params, context: FitContext, train: Rows, valid: Rows | None
-) -> XGBoostModel:
+def fit_xgboost(params: Params, context: FitContext, train: Rows, valid: Rows | None) -> Fit:
     """Fit one model, stopped early on the validation loss; see ``FitModel``."""
-    booster, best = _boost(params, train, valid, context)
-    return XGBoostModel(bytes(booster[:best].save_raw("ubj")))
+    boosting = _Boosting(params, context, train, valid)
+    boosting.run()
+    content = boosting.booster[: boosting.pace.best].save_raw("ubj")
+    return Fit(XGBoostModel(bytes(content), boosting.base), boosting.pace.tuned())
 
 
 def library_params(params: Params, context: FitContext) -> dict[str, Any]:
@@ -68,12 +39,12 @@ def library_params(params: Params, context: FitContext) -> dict[str, Any]:
     Parameters
     ----------
     params : mapping
-        A point of `space`; ``categories`` concerns the encoders only.
+        A point of `space`; what concerns the encoders and the number of trees is left out.
     context : FitContext
         Task, number of classes, seed and threads.
     """
     head = head_of(context)
-    settings = {name: value for name, value in params.items() if name != "categories"}
+    settings = settings_of(params)
     if head is Head.SOFTMAX:
         settings["num_class"] = context.n_classes
     return {
@@ -87,31 +58,83 @@ def library_params(params: Params, context: FitContext) -> dict[str, Any]:
     }
 
 
-def _boost(
-    params: Params, train: Rows, valid: Rows | None, context: FitContext
-) -> tuple[Booster, int]:
-    """Return the booster and the number of its iterations to keep."""
-    import xgboost
+class _Boosting:
+    """One fit.
 
-    data = _binned(train, context, None)
-    held_out = None if valid is None else _binned(valid, context, data)
-    booster = xgboost.Booster(library_params(params, context), [data])
-    pace = Pace(
-        rate=params["learning_rate"],
-        n_rows=len(train.y),
-        distance=_distance(len(train.y)),
-        deadline=context.deadline,
-    )
-    while True:
-        booster.update(data, pace.iterations)
-        loss = None
-        if held_out is not None:
-            # The answer is a line such as "[12]  valid-logloss:0.3401".
-            loss = float(booster.eval(held_out, "valid").rsplit(":", 1)[1])
-        if not pace.after(loss):
-            return booster, pace.best
-        if pace.raised:
-            booster.set_param({"learning_rate": pace.rate})
+    Attributes
+    ----------
+    booster : xgboost.Booster
+        Holds all iterations.
+    base : float64 array of shape (n_classes,) or None
+        See ``XGBoostModel``.
+    pace : Pace
+        Knows how many of them to keep.
+    """
+
+    def __init__(
+        self, params: Params, context: FitContext, train: Rows, valid: Rows | None
+    ) -> None:
+        import xgboost
+
+        self._context = context
+        self.base: Floats | None = None
+        self._of_train = self._of_valid = None
+        if train.soft is not None and head_of(context) is Head.SOFTMAX:
+            self.base = start_of(train, context.n_classes)
+            self._of_train = self._loss(train)
+            self._of_valid = None if valid is None else self._loss(valid)
+        self._train = self._data(train, None)
+        self._valid = None if valid is None else self._data(valid, self._train)
+        self.booster = xgboost.Booster(library_params(params, context), [self._train])
+        self.pace = Pace(
+            rate=params["learning_rate"],
+            n_rows=len(train.y),
+            distance=distance_of(params, _distance(len(train.y))),
+            deadline=context.deadline,
+        )
+
+    def run(self) -> None:
+        """Add trees until the pace says to stop."""
+        while True:
+            self._update()
+            if not self.pace.after(self._valid_loss()):
+                return
+            if self.pace.raised:
+                self.booster.set_param({"learning_rate": self.pace.rate})
+
+    def _update(self) -> None:
+        if self._of_train is None:
+            self.booster.update(self._train, self.pace.iterations)
+            return
+        scores = self.booster.predict(self._train, output_margin=True, training=True)
+        first, second = self._of_train.gradient(scores)
+        self.booster.boost(self._train, self.pace.iterations, grad=first, hess=second)
+
+    def _valid_loss(self) -> float | None:
+        if self._valid is None:
+            return None
+        if self._of_valid is not None:
+            return self._of_valid.mean(self.booster.predict(self._valid, output_margin=True))
+        # The answer is a line such as "[12]  valid-logloss:0.3401".
+        return float(self.booster.eval(self._valid, "valid").rsplit(":", 1)[1])
+
+    def _loss(self, rows: Rows) -> SoftmaxLoss:
+        # XGBoost's own factor, of SoftmaxMultiClassObj.
+        return SoftmaxLoss(rows, self._context.n_classes, factor=2.0)
+
+    def _data(self, rows: Rows, reference: Any) -> Any:
+        import xgboost
+
+        return xgboost.QuantileDMatrix(
+            single_precision(rows.X.values),
+            labels_of(rows) if head_of(self._context) is Head.LOGISTIC else rows.y,
+            weight=rows.weight,
+            base_margin=None if self.base is None else np.tile(self.base, (len(rows.y), 1)),
+            feature_types=["c" if k else "q" for k in rows.X.cardinalities],
+            enable_categorical=True,
+            nthread=self._context.n_threads,
+            ref=reference,
+        )
 
 
 def _distance(n_rows: int) -> float:
@@ -119,33 +142,11 @@ def _distance(n_rows: int) -> float:
     return 0.5 * travel(n_rows)
 
 
-def _binned(rows: Rows, context: FitContext, reference: Any) -> Any:
-    import xgboost
-
-    return xgboost.QuantileDMatrix(
-        rows.X.values,
-        rows.y,
-        weight=rows.weight,
-        feature_types=["c" if k else "q" for k in rows.X.cardinalities],
-        enable_categorical=True,
-        nthread=context.n_threads,
-        ref=reference,
-    )
-
-
-def _restore(content: bytes) -> Booster:
-    import xgboost
-
-    booster = xgboost.Booster()
-    booster.load_model(bytearray(content))
-    return booster
-
-
 # --------------------------------------------------------------------------- spec
 
 
 def _encoders(params: Params) -> tuple[str, ...]:
-    if params["categories"] == "target":
+    if params.get("categories") == "target":
         return ("numbers", "target", "counts", "calendar", "ngrams", "words")
     return ("numbers", "codes", "calendar", "ngrams", "words")
 
@@ -170,12 +171,11 @@ def cost(shape: Shape, params: Params) -> Cost:
     Seconds of an iteration were measured on one core of a 2-core cloud machine, for 1,000 to
     24,000 rows, 10 and 30 features, 2 to 20 classes and depths 5 and 8.
     """
-    depth = params["max_depth"]
+    depth = params.get("max_depth", 6)
     leaves = min(2.0**depth, shape.n_rows / 20)
     per_tree = 6e-4 + shape.n_features * (2e-6 * leaves + 1e-9 * shape.n_rows * depth)
-    trees = expected_iterations(params["learning_rate"], _distance(shape.n_rows), shape.n_rows) * (
-        shape.n_classes if shape.n_classes > 2 else 1
-    )
+    trees = iterations_of(params, _distance(shape.n_rows), shape.n_rows)
+    trees *= shape.n_classes if shape.n_classes > 2 else 1
     return Cost(seconds=trees * per_tree, bytes=trees * leaves * 60)
 
 
@@ -209,4 +209,5 @@ SPEC = LearnerSpec(
     ),
     requires=("xgboost",),
     extra="boosting",
+    soft_labels=True,
 )

@@ -1,4 +1,4 @@
-"""Compressors of automl_fuse: fewer members."""
+"""Compressors of automl_fuse: fewer members, students, smaller forests and networks."""
 
 from __future__ import annotations
 
@@ -15,6 +15,17 @@ if TYPE_CHECKING:
 @hookimpl
 def automl_fuse_compressors() -> Sequence[CompressorSpec]:
     """Return the compressors of this plugin."""
-    from automl_fuse_compress import prune_members
+    from automl_fuse_compress import (
+        distil,
+        prune_leaves,
+        prune_members,
+        prune_neurons,
+        prune_trees,
+        quantise_network,
+        quantise_trees,
+        refit,
+    )
 
-    return (prune_members.SPEC,)
+    members, trees = (prune_members, refit, distil), (prune_trees, prune_leaves, quantise_trees)
+    networks = (prune_neurons, quantise_network)
+    return tuple(module.SPEC for module in (*members, *trees, *networks))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from automl_fuse.specs import ALL_TASKS, Candidate, CompressorSpec
+from automl_fuse.specs import ALL_TASKS, CompressorSpec, Selection
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,7 +32,7 @@ class PruneMembers:
     def __init__(self, context: FusionContext) -> None:
         self._context = context
 
-    def propose(self, teacher: Teacher) -> Sequence[Candidate]:
+    def propose(self, teacher: Teacher) -> Sequence[Selection]:
         """Return member sets, each once, larger ones first: they lose least.
 
         Parameters
@@ -55,7 +55,7 @@ class PruneMembers:
             if k in left:
                 found.setdefault(left[k], f"backward_{k}")
         found.setdefault((best,), "best_single")
-        return tuple(Candidate(name=name, members=members) for members, name in found.items())
+        return tuple(Selection(name=name, members=members) for members, name in found.items())
 
     def _rows(self, teacher: Teacher) -> NDArray[np.intp]:
         known = np.flatnonzero(np.isfinite(teacher.oof).all(axis=(0, 2)))

@@ -6,9 +6,9 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
-    from automl_fuse.specs import Array, Columns, FitContext, Floats, Matrix
+    from automl_fuse.specs import Array, Columns, FitContext, Floats, Graph, Matrix, Tensor
 
 __all__ = ["Unsupervised", "unique_names"]
 
@@ -35,6 +35,10 @@ class Unsupervised(ABC):
     @abstractmethod
     def transform(self, columns: Columns) -> Matrix:
         """Return the features of any rows."""
+
+    @abstractmethod
+    def to_onnx(self, graph: Graph, columns: Mapping[str, Tensor]) -> Tensor:
+        """Write what ``transform`` does into a graph; there is at least one feature."""
 
     def fit_transform(self, columns: Columns, y: Array, weight: Floats | None) -> Matrix:
         """Fit on training rows, and return their features; ``y`` and ``weight`` are not read."""

@@ -8,22 +8,49 @@ import numpy as np
 
 from automl_fuse.specs import Array, Columns, Floats, Matrix
 from automl_fuse_encoders.base import Unsupervised, unique_names
-from automl_fuse_encoders.numeric import FARTHEST, centre_and_factor, squash
+from automl_fuse_encoders.moments import (
+    DAY,
+    ERA,
+    HOUR,
+    MINUTE,
+    WEEK,
+    YEAR,
+    YEARS,
+    Periodic,
+    fill_missing,
+    remainders,
+    steps_of,
+    values_of,
+)
+from automl_fuse_encoders.numeric import (
+    FARTHEST,
+    centre_and_factor,
+    clip_to_onnx,
+    squash,
+    squash_to_onnx,
+)
+from automl_fuse_encoders.writing import as_double, beside, in_order, one_or_all
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
     from numpy.typing import NDArray
+
+    from automl_fuse.specs import Graph, Tensor
 
 __all__ = ["Calendar", "CyclicCalendar"]
 
-SECOND = 1_000_000
-MINUTE = 60 * SECOND
-HOUR = 60 * MINUTE
-DAY = 24 * HOUR
 THURSDAY = 3
 """The weekday of 1970-01-01, with Monday as 0."""
 
 PARTS = ("year", "month", "day", "weekday", "dayofyear", "hour", "minute", "days")
 CYCLES = ("month", "weekday", "dayofyear", "hour")
+
+PERIODS = ((ERA, DAY), (ERA, DAY), (ERA, DAY), (WEEK, DAY), (ERA, DAY), (DAY, HOUR), (HOUR, MINUTE))
+"""For each of ``PARTS`` but the last: after how long it repeats, and how long it stays the same.
+The year repeats but for a multiple of 400."""
+NOTHING = Periodic(period=1, step=1, values=(0.0,))
+YEAR_PART, DAYS_PART, CLOCK = PARTS.index("year"), PARTS.index("days"), CYCLES.index("hour")
 
 
 class Calendar(Unsupervised):
@@ -48,6 +75,24 @@ class Calendar(Unsupervised):
         parts = _parts(stamps)
         parts[:, np.isnat(stamps)] = np.nan
         return Matrix.numbers(_gather(parts, self.chosen), self.names)
+
+    def to_onnx(self, graph: Graph, columns: Mapping[str, Tensor]) -> Tensor:
+        """Write a lookup by place in the period, and what whole periods add to it.
+
+        They add their 400 years to the year; the number of days has no period, and is added
+        as a whole. Exact from the year -289,900 on.
+        """
+        times = one_or_all(graph, columns, [self.columns[column] for column, _ in self.chosen])
+        parts = [_part(part) for _, part in self.chosen]
+        remainder = remainders(graph, times, parts)
+        values = values_of(graph, remainder, parts)
+        units = {YEAR_PART: float(YEAR), DAYS_PART: float(DAY)}
+        unit = np.array([units.get(part, np.inf) for _, part in self.chosen])
+        if np.isfinite(unit).any():
+            whole = as_double(graph, graph.node("Sub", [times, remainder]))
+            whole = graph.node("Div", [whole, graph.constant(unit)])
+            values = graph.node("Add", [values, whole])
+        return fill_missing(graph, times, values, np.array(np.nan))
 
 
 class CyclicCalendar(Unsupervised):
@@ -88,6 +133,42 @@ class CyclicCalendar(Unsupervised):
             missing[:, self.gaps],
         ]
         return Matrix.numbers(np.hstack(blocks), self.names)
+
+    def to_onnx(self, graph: Graph, columns: Mapping[str, Tensor]) -> Tensor:
+        """Write lookups for circles of days, arithmetic for the rest, and bring all in order.
+
+        An indicator is 0, and becomes 1 where missing.
+        """
+        cycles = len(self.chosen)
+        parts = [_circle(of, cycle) for of in (np.sin, np.cos) for _, cycle in self.chosen]
+        parts += [None] * len(self.moving) + [NOTHING] * len(self.gaps)
+        owners = [column for column, _ in self.chosen] * 2 + [*self.moving, *self.gaps]
+        names = [self.columns[column] for column in owners]
+        moving = list(range(2 * cycles, 2 * cycles + len(self.moving)))
+        clocks = [place for place in range(cycles) if parts[place] is None]
+        tables = {place: part for place, part in enumerate(parts) if part is not None}
+        places = [*tables, *clocks, *(cycles + place for place in clocks), *moving]
+
+        def times_of(places: Iterable[int]) -> Tensor:
+            return one_or_all(graph, columns, [names[place] for place in places])
+
+        blocks = []
+        if tables:
+            remainder = remainders(graph, times_of(tables), list(tables.values()))
+            blocks.append(values_of(graph, remainder, list(tables.values())))
+        if clocks:
+            blocks += _clock_to_onnx(graph, times_of(clocks))
+        if moving:
+            blocks.append(self._elapsed_to_onnx(graph, times_of(moving)))
+        values = in_order(graph, beside(graph, blocks), places)
+        filler = np.repeat([0.0, 1.0], [len(names) - len(self.gaps), len(self.gaps)])
+        return fill_missing(graph, times_of(range(len(names))), values, filler)
+
+    def _elapsed_to_onnx(self, graph: Graph, times: Tensor) -> Tensor:
+        days = graph.node("Div", [as_double(graph, times), graph.constant(np.array(float(DAY)))])
+        centred = graph.node("Sub", [days, graph.constant(self.centre)])
+        scaled = graph.node("Mul", [centred, graph.constant(self.factor)])
+        return squash_to_onnx(graph, clip_to_onnx(graph, scaled))
 
     def _labels(self) -> list[str]:
         cycles = [f"{self.columns[column]}.{CYCLES[cycle]}" for column, cycle in self.chosen]
@@ -151,3 +232,31 @@ def _gather(parts: Floats, chosen: tuple[tuple[int, int], ...]) -> Floats:
     for position, (column, part) in enumerate(chosen):
         values[:, position] = parts[part, :, column]
     return values
+
+
+def _part(part: int) -> Periodic:
+    """Return a calendar part as a graph reads it."""
+    if part == DAYS_PART:
+        return NOTHING
+    period, step = PERIODS[part]
+    if part == YEAR_PART:
+        return YEARS
+    values = _parts(steps_of(period, step)[:, None])[part, :, 0]
+    return Periodic(period=period, step=step, values=tuple(values.tolist()))
+
+
+def _circle(of: Callable[[Floats], Floats], cycle: int) -> Periodic | None:
+    """Return the sines, or cosines, of a cycle as a graph reads them; the clock has no steps."""
+    if cycle == CLOCK:
+        return None
+    period, step = PERIODS[PARTS.index(CYCLES[cycle])]
+    values = of(2 * np.pi * _phases(steps_of(period, step)[:, None])[cycle, :, 0])
+    return Periodic(period=period, step=step, values=tuple(values.tolist()))
+
+
+def _clock_to_onnx(graph: Graph, times: Tensor) -> list[Tensor]:
+    """Write the sine and the cosine of the time of the day."""
+    time = graph.node("Mod", [times, graph.constant(np.array(DAY))])
+    phase = graph.node("Div", [as_double(graph, time), graph.constant(np.array(float(DAY)))])
+    angle = graph.node("Mul", [phase, graph.constant(np.array(2 * np.pi))])
+    return [graph.node("Sin", [angle]), graph.node("Cos", [angle])]

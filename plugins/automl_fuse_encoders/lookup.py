@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from automl_fuse.specs import MISSING_CODE, UNSEEN_CODE, Array, Column, Columns
+from automl_fuse_encoders.writing import doubles, side_by_side_tensor
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
+
+    from automl_fuse.specs import Graph, Tensor
 
 __all__ = ["FIRST_SLOT", "MISSING_SLOT", "UNSEEN_SLOT", "Lookup", "slot_counts", "varying"]
 
@@ -57,6 +60,19 @@ class Lookup:
             slots[:, position] = columns.values[name]
         slots += self.offsets
         return self.table[slots]
+
+    def to_onnx(self, graph: Graph, columns: Mapping[str, Tensor]) -> Tensor:
+        """Return the same of typed columns in a graph, in double precision.
+
+        The positions are written once for all encoders that read the same columns.
+        """
+        slots = self.slots_to_onnx(graph, columns)
+        return graph.node("Gather", [doubles(graph, self.table), slots])
+
+    def slots_to_onnx(self, graph: Graph, columns: Mapping[str, Tensor]) -> Tensor:
+        """Return the positions in the table: int64 (n_rows, n_columns)."""
+        codes = side_by_side_tensor(graph, columns, self.names)
+        return graph.node("Add", [codes, graph.constant(self.offsets)])
 
 
 def slot_counts(columns: Columns, column: Column) -> NDArray[np.int64]:

@@ -3,13 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from automl_fuse.specs import Array, Columns, Floats, Matrix
 from automl_fuse_encoders.base import Unsupervised, unique_names
+from automl_fuse_encoders.writing import as_double, side_by_side_tensor
 
-__all__ = ["FARTHEST", "Numbers", "Scale", "ScaledNumbers", "centre_and_factor", "squash"]
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from automl_fuse.specs import Graph, Tensor
+
+__all__ = [
+    "FARTHEST",
+    "Numbers",
+    "Scale",
+    "ScaledNumbers",
+    "centre_and_factor",
+    "clip_to_onnx",
+    "squash",
+    "squash_to_onnx",
+]
 
 FARTHEST = 1e6
 """Scaled values are cut here, so that infinities and huge values cannot overflow."""
@@ -27,6 +43,10 @@ class Numbers(Unsupervised):
     def transform(self, columns: Columns) -> Matrix:
         """Return one feature a column, named like it."""
         return Matrix.numbers(side_by_side(columns, self.names), self.names)
+
+    def to_onnx(self, graph: Graph, columns: Mapping[str, Tensor]) -> Tensor:
+        """Put the columns side by side."""
+        return side_by_side_tensor(graph, columns, self.names)
 
 
 class ScaledNumbers(Unsupervised):
@@ -51,6 +71,27 @@ class ScaledNumbers(Unsupervised):
             missing = np.isnan(side_by_side(columns, self.gaps))
             values = np.hstack([values, missing])
         return Matrix.numbers(values, self.names)
+
+    def to_onnx(self, graph: Graph, columns: Mapping[str, Tensor]) -> Tensor:
+        """Write both kinds of feature as one: an indicator is 0, and becomes 1 where missing.
+
+        For that, its column is brought into 0 … 0 where others are brought into ±``FARTHEST``.
+        """
+        scale, gaps = self.scale, len(self.gaps)
+        if not gaps:
+            return scale.squashed_to_onnx(graph, columns)
+        raw = side_by_side_tensor(graph, columns, scale.names + self.gaps)
+        missing = graph.node("IsNaN", [raw])
+        if not scale.names:
+            return as_double(graph, missing)
+        farthest = np.repeat([FARTHEST, 0.0], [len(scale.names), gaps])
+        values = graph.node("Sub", [raw, graph.constant(np.append(scale.centre, np.zeros(gaps)))])
+        factor = graph.constant(np.append(scale.factor, np.ones(gaps)))
+        values = graph.node("Mul", [values, factor])
+        values = graph.node("Max", [values, graph.constant(-farthest)])
+        values = graph.node("Min", [values, graph.constant(farthest)])
+        filler = graph.constant((farthest == 0).astype(np.float64))
+        return graph.node("Where", [missing, filler, squash_to_onnx(graph, values)])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +128,21 @@ class Scale:
         values[np.isnan(values)] = 0.0
         return np.clip(values, -FARTHEST, FARTHEST, out=values)
 
+    def to_onnx(self, graph: Graph, columns: Mapping[str, Tensor]) -> Tensor:
+        """Return scaled values in a graph: neither filled nor cut, unlike those of ``apply``."""
+        raw = side_by_side_tensor(graph, columns, self.names)
+        centred = graph.node("Sub", [raw, graph.constant(self.centre)])
+        return graph.node("Mul", [centred, graph.constant(self.factor)])
+
+    def squashed_to_onnx(self, graph: Graph, columns: Mapping[str, Tensor]) -> Tensor:
+        """Return ``squash(apply(columns))`` in a graph.
+
+        What is missing is filled last: NaN passes all operators before.
+        """
+        missing = graph.node("IsNaN", [side_by_side_tensor(graph, columns, self.names)])
+        values = squash_to_onnx(graph, clip_to_onnx(graph, self.to_onnx(graph, columns)))
+        return graph.node("Where", [missing, graph.constant(np.array(0.0)), values])
+
 
 def centre_and_factor(values: Floats) -> tuple[float, float]:
     """Return the median of a column and one over its spread, 0 if it does not vary.
@@ -122,6 +178,20 @@ def squash(values: Floats) -> Floats:
     """Clip smoothly into (-3, 3): x / sqrt(1 + (x / 3)²) (RealMLP, as above)."""
     clipped: Floats = values / np.sqrt(1 + np.square(values / 3))
     return clipped
+
+
+def clip_to_onnx(graph: Graph, values: Tensor) -> Tensor:
+    """Cut values at ±``FARTHEST`` in a graph."""
+    limits = [graph.constant(np.array(limit)) for limit in (-FARTHEST, FARTHEST)]
+    return graph.node("Clip", [values, *limits])
+
+
+def squash_to_onnx(graph: Graph, values: Tensor) -> Tensor:
+    """Return ``squash(values)`` in a graph."""
+    third = graph.node("Div", [values, graph.constant(np.array(3.0))])
+    square = graph.node("Mul", [third, third])
+    length = graph.node("Sqrt", [graph.node("Add", [square, graph.constant(np.array(1.0))])])
+    return graph.node("Div", [values, length])
 
 
 def side_by_side(columns: Columns, names: tuple[str, ...]) -> Array:

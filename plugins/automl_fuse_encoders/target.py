@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from automl_fuse.specs import Array, Columns, FitContext, Floats, Matrix, Task
 from automl_fuse_encoders.base import unique_names
 from automl_fuse_encoders.lookup import FIRST_SLOT, Lookup, varying
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from automl_fuse.specs import Graph, Tensor
 
 __all__ = ["TargetMeans"]
 
@@ -66,6 +72,13 @@ class TargetMeans:
         """Return features that all training rows stand behind."""
         values = self.lookup(columns)
         return Matrix.numbers(values.reshape(columns.n_rows, len(self.names)), self.names)
+
+    def to_onnx(self, graph: Graph, columns: Mapping[str, Tensor]) -> Tensor:
+        """Write one gather from the effects of all columns."""
+        outputs = self.lookup.table.shape[1]
+        if outputs == 1:
+            return replace(self.lookup, table=self.lookup.table[:, 0]).to_onnx(graph, columns)
+        return graph.node("Flatten", [self.lookup.to_onnx(graph, columns)], {"axis": 1})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,19 +1,24 @@
-"""Free text as character n-grams in few dimensions, and as telling words."""
+"""Free text as character n-grams in few dimensions, and as telling words.
+
+What is fitted is found here; ``automl_fuse.front_end`` cuts, counts and weighs, here as well as
+before the graph of a portable file.
+"""
 
 from __future__ import annotations
 
-import re
-from array import array
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from automl_fuse.specs import Array, Columns, FitContext, Floats, Matrix, Task
+from automl_fuse.front_end import Cells, TermPlaces, TermWeights, TextShape, TextSplit
+from automl_fuse.specs import Array, Columns, FitContext, Floats, Graph, Matrix, Task, Tensor
 from automl_fuse_encoders.base import Unsupervised, unique_names
+from automl_fuse_encoders.writing import beside
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from numpy.random import Generator
     from numpy.typing import NDArray
 
@@ -23,7 +28,6 @@ NGRAM_CHARACTERS = 1_000
 """Characters of a text that n-grams and shares are taken from; the rest adds little."""
 NGRAM_ROWS = 8_000
 MAX_NGRAMS = 5_000
-NGRAM_SIZES = (3, 4)
 DIMENSIONS = 30
 OVERSAMPLING = 10
 POWER_ROUNDS = 3
@@ -36,15 +40,7 @@ MAX_CANDIDATES = 10_000
 MAX_WORDS = 300
 """Features that all text columns share evenly, since matrices are dense."""
 
-CHUNK_ROWS = 1_024
-"""Rows encoded at a time, to bound the memory that counting takes."""
-
-WORD_PATTERN = re.compile(r"\w+|[^\w\s]")
-
-Split = Callable[[str], Sequence[str]]
-"""Cuts something into pieces: a text into words, or a word into terms."""
-Known = dict[str, "array[int]"]
-"""Positions of the terms of words that were met before."""
+SHAPE = TextShape(characters=NGRAM_CHARACTERS)
 
 
 class Ngrams(Unsupervised):
@@ -59,28 +55,38 @@ class Ngrams(Unsupervised):
     def fit(self, columns: Columns) -> None:
         """Learn the n-grams and dimensions of each column."""
         rng = np.random.default_rng(self.seed)
-        self.columns: dict[str, _Reduced] = {}
+        self.columns: dict[str, TermPlaces] = {}
         names: list[str] = []
         for column in columns.columns:
             texts = columns.values[column.name]
-            reduced = _Reduced.fit(_sample(texts, NGRAM_ROWS, rng), rng)
-            self.columns[column.name] = reduced
-            names += [f"{column.name} (ngrams {i + 1})" for i in range(reduced.axes.shape[1])]
+            places = _fit_places(_sample(texts, NGRAM_ROWS, rng), rng)
+            self.columns[column.name] = places
+            names += [f"{column.name} (ngrams {i + 1})" for i in range(places.width)]
             names += [f"{column.name}.{part}" for part in ("length", "words", "digits", "capitals")]
         self.names = unique_names(names)
 
     def transform(self, columns: Columns) -> Matrix:
         """Return for each column its dimensions, then its shape."""
-        values = np.empty((columns.n_rows, len(self.names)))
-        start = 0
-        for name, reduced in self.columns.items():
-            stop = start + reduced.axes.shape[1]
-            known: Known = {}
-            for rows, texts in _chunks(columns.values[name]):
-                values[rows, start:stop] = reduced.place(texts, known)
-                values[rows, stop : stop + 4] = _shape(texts)
-            start = stop + 4
-        return Matrix.numbers(values, self.names)
+        blocks = [np.empty((columns.n_rows, 0))]
+        for name, places in self.columns.items():
+            texts = columns.values[name]
+            blocks += [places(texts), SHAPE(texts)]
+        return Matrix.numbers(np.hstack(blocks), self.names)
+
+    def to_onnx(self, graph: Graph, columns: Mapping[str, Tensor]) -> Tensor:
+        """Ask the front-end for the places and shapes, which are the features.
+
+        The projection on the axes could be a product in the graph. But texts have few of the
+        5,000 n-grams, and ONNX has no sparse product: onnxruntime takes 60 µs for one row,
+        NumPy 3 µs, and 5,000 rows of dense weights are 200 MB.
+        """
+        del columns
+        blocks = []
+        for name, places in self.columns.items():
+            if places.width:
+                blocks.append(_prepared(graph, "term_places", name, places))
+            blocks.append(_prepared(graph, "text_shape", name, SHAPE))
+        return beside(graph, blocks)
 
 
 class Words:
@@ -109,13 +115,14 @@ class Words:
         weight = np.ones(columns.n_rows) if weight is None else weight
         outputs = _outputs(self.task, y[rows])
         share = MAX_WORDS // max(1, len(columns.columns))
-        self.columns: dict[str, _Terms] = {}
+        self.columns: dict[str, TermWeights] = {}
         for column in columns.columns:
             texts = [text or "" for text in columns.values[column.name][rows]]
-            terms, counts = _Terms.fit(texts, _tokens, _itself, MAX_CANDIDATES)
-            scores = _association(counts, outputs, weight[rows])
+            terms, counts = _find(TextSplit.WORDS, WORD_CHARACTERS, texts, MAX_CANDIDATES)
+            matrix = _sparse(counts, len(texts), terms.width)
+            scores = _association(matrix, outputs, weight[rows])
             best = np.argsort(-scores, kind="stable")[:share]
-            self.columns[column.name] = terms.keep(np.sort(best[scores[best] > 0]))
+            self.columns[column.name] = _keep(terms, np.sort(best[scores[best] > 0]))
         self.names = unique_names(
             f"{name}:{word}" for name, terms in self.columns.items() for word in terms.index
         )
@@ -123,141 +130,68 @@ class Words:
 
     def transform(self, columns: Columns) -> Matrix:
         """Return one feature a word."""
-        values = np.empty((columns.n_rows, len(self.names)))
-        start = 0
-        for name, terms in self.columns.items():
-            stop = start + len(terms.index)
-            known: Known = {}
-            for rows, texts in _chunks(columns.values[name]):
-                counts = terms.weigh(terms.count(texts, _tokens, _itself, known))
-                values[rows, start:stop] = counts.toarray()
-            start = stop
-        return Matrix.numbers(values, self.names)
+        blocks = [np.empty((columns.n_rows, 0))]
+        blocks += [terms(columns.values[name]) for name, terms in self.columns.items()]
+        return Matrix.numbers(np.hstack(blocks), self.names)
+
+    def to_onnx(self, graph: Graph, columns: Mapping[str, Tensor]) -> Tensor:
+        """Ask the front-end for the weights, which are the features."""
+        del columns
+        used = {name: terms for name, terms in self.columns.items() if terms.width}
+        blocks = [_prepared(graph, "term_weights", name, terms) for name, terms in used.items()]
+        return beside(graph, blocks)
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Terms:
-    """The terms of one column: n-grams or words.
+def _prepared(
+    graph: Graph, kind: str, column: str, step: TermWeights | TermPlaces | TextShape
+) -> Tensor:
+    return graph.prepared(kind, column, step.settings, step.width)
 
-    Attributes
-    ----------
-    index : dict of str to int
-        Position of each term.
-    rarity : array of shape (n_terms,)
-        Inverse document frequencies: 1 + log((1 + rows) / (1 + rows with the term)).
+
+def _fit_places(texts: Array, rng: Generator) -> TermPlaces:
+    """Find n-grams and the axes they are reduced to; there may be none."""
+    filled = [text or "" for text in texts]
+    terms, counts = _find(TextSplit.NGRAMS, NGRAM_CHARACTERS, filled, MAX_NGRAMS)
+    weights = _sparse(terms.weigh(counts, len(filled)), len(filled), terms.width)
+    return TermPlaces(terms=terms, axes=_right_axes(weights, rng))
+
+
+def _find(
+    split: TextSplit, characters: int, texts: Sequence[str], limit: int
+) -> tuple[TermWeights, Cells]:
+    """Find the terms in two texts or more, at most ``limit``, and count them.
+
+    The rarity of a term is 1 + log((1 + texts) / (1 + texts with the term)).
     """
-
-    index: dict[str, int]
-    rarity: Floats
-
-    @classmethod
-    def fit(
-        cls, texts: Sequence[str], split: Split, terms_of: Split, limit: int
-    ) -> tuple[_Terms, Any]:
-        """Find the terms in two texts or more, at most ``limit``, and count them."""
-        words = {word for text in texts for word in split(text)}
-        found = sorted({term for word in words for term in terms_of(word)})
-        every = cls(index={term: i for i, term in enumerate(found)}, rarity=np.zeros(len(found)))
-        counts = every.count(texts, split, terms_of, {})
-        frequency = np.bincount(counts.indices, minlength=len(found))
-        common = np.argsort(-frequency, kind="stable")[:limit]
-        common = np.sort(common[frequency[common] > 1])
-        rarity = 1 + np.log((1 + len(texts)) / (1 + frequency))
-        terms = cls(index=every.index, rarity=rarity).keep(common)
-        return terms, counts[:, common]
-
-    def keep(self, positions: NDArray[np.intp]) -> _Terms:
-        """Return only the terms at these rising positions."""
-        names = list(self.index)
-        kept = {names[position]: i for i, position in enumerate(positions.tolist())}
-        return _Terms(index=kept, rarity=self.rarity[positions])
-
-    def count(self, texts: Sequence[str], split: Split, terms_of: Split, known: Known) -> Any:
-        """Count the terms of texts: a sparse matrix (n_texts, n_terms), rows sorted.
-
-        ``known`` remembers the positions of the terms of each word, for further calls.
-        """
-        from scipy.sparse import csr_matrix
-
-        flat, ends = array("i"), array("i", [0])
-        for text in texts:
-            for word in split(text):
-                positions = known.get(word)
-                if positions is None:
-                    terms = terms_of(word)
-                    positions = array("i", [self.index[t] for t in terms if t in self.index])
-                    known[word] = positions
-                flat.extend(positions)
-            ends.append(len(flat))
-        cells = (np.ones(len(flat)), np.array(flat, dtype=np.int32), np.array(ends, dtype=np.int32))
-        counts = csr_matrix(cells, shape=(len(texts), len(self.index)))
-        counts.sum_duplicates()
-        return counts
-
-    def weigh(self, counts: Any) -> Any:
-        """Turn counts into TF-IDF, in place: (1 + log count) · rarity, each row of length 1."""
-        weights = (1 + np.log(counts.data)) * self.rarity[counts.indices]
-        rows = np.repeat(np.arange(counts.shape[0]), np.diff(counts.indptr))
-        lengths = np.sqrt(np.bincount(rows, np.square(weights), counts.shape[0]))
-        counts.data = weights / lengths[rows]
-        return counts
+    words = {word for text in texts for word in split.words(text[:characters])}
+    found = sorted({term for word in words for term in split.terms(word)})
+    index = {term: position for position, term in enumerate(found)}
+    every = TermWeights(split=split, characters=characters, index=index, rarity=np.ones(len(found)))
+    counts = every.count(texts)
+    frequency = np.bincount(counts.terms, minlength=len(found))
+    common = np.argsort(-frequency, kind="stable")[:limit]
+    common = np.sort(common[frequency[common] > 1])
+    rarity = 1 + np.log((1 + len(texts)) / (1 + frequency))
+    place = np.full(len(found), -1)
+    place[common] = np.arange(len(common))
+    known = place[counts.terms] >= 0
+    counts = Cells(counts.rows[known], place[counts.terms[known]], counts.values[known])
+    return _keep(replace(every, rarity=rarity), common), counts
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Reduced:
-    """The n-grams of one column, and the axes (n_terms, n_dimensions) they are reduced to.
-
-    The axes hold single-precision values, so that pickling them as such, which halves the
-    artefact, loses nothing; products are in double precision.
-    """
-
-    terms: _Terms
-    axes: Floats
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _reduced, (self.terms, self.axes.astype(np.float32))
-
-    @classmethod
-    def fit(cls, texts: Array, rng: Generator) -> _Reduced:
-        """Find n-grams and axes; there may be none."""
-        cut = [(text or "")[:NGRAM_CHARACTERS] for text in texts]
-        terms, counts = _Terms.fit(cut, _lower_words, _ngrams, MAX_NGRAMS)
-        return cls(terms=terms, axes=_right_axes(terms.weigh(counts), rng))
-
-    def place(self, texts: Sequence[str], known: Known) -> Floats:
-        """Return the place of texts on the axes: (n_texts, n_dimensions)."""
-        cut = [text[:NGRAM_CHARACTERS] for text in texts]
-        weights = self.terms.weigh(self.terms.count(cut, _lower_words, _ngrams, known))
-        places: Floats = weights @ self.axes
-        return places
+def _keep(terms: TermWeights, positions: NDArray[np.intp]) -> TermWeights:
+    """Return only the terms at these rising positions."""
+    names = list(terms.index)
+    kept = {names[position]: i for i, position in enumerate(positions.tolist())}
+    return replace(terms, index=kept, rarity=terms.rarity[positions])
 
 
-def _reduced(terms: _Terms, axes: Array) -> _Reduced:
-    """Rebuild from a pickle."""
-    return _Reduced(terms=terms, axes=axes.astype(np.float64))
+def _sparse(cells: Cells, n_rows: int, n_terms: int) -> Any:
+    """Return cells as a sparse matrix; only fitting needs it, and with it SciPy."""
+    from scipy.sparse import csr_matrix
 
-
-def _single(values: Floats) -> Floats:
-    """Round to single precision, without changing the type."""
-    rounded: Floats = values.astype(np.float32).astype(np.float64, order="C")
-    return rounded
-
-
-def _lower_words(text: str) -> list[str]:
-    return text.lower().split()
-
-
-def _ngrams(word: str) -> list[str]:
-    padded = f" {word} "
-    return [padded[i : i + n] for n in NGRAM_SIZES for i in range(len(padded) - n + 1)]
-
-
-def _tokens(text: str) -> list[str]:
-    return WORD_PATTERN.findall(text[:WORD_CHARACTERS].lower())
-
-
-def _itself(word: str) -> tuple[str]:
-    return (word,)
+    starts = np.searchsorted(cells.rows, np.arange(n_rows + 1))
+    return csr_matrix((cells.values, cells.terms, starts), shape=(n_rows, n_terms))
 
 
 def _sample(values: Array, limit: int, rng: Generator) -> Array:
@@ -265,29 +199,6 @@ def _sample(values: Array, limit: int, rng: Generator) -> Array:
     if len(values) <= limit:
         return values
     return values[np.sort(rng.choice(len(values), limit, replace=False))]
-
-
-def _chunks(values: Array) -> Iterator[tuple[slice, list[str]]]:
-    """Cut a text column into slices of rows and their texts, empty for missing ones."""
-    for start in range(0, len(values), CHUNK_ROWS):
-        rows = slice(start, start + CHUNK_ROWS)
-        yield rows, [text or "" for text in values[rows]]
-
-
-def _shape(texts: Sequence[str]) -> Floats:
-    """Return log characters, log words, share of digits, share of capitals: (n_texts, 4)."""
-    cut = [text[:NGRAM_CHARACTERS] for text in texts]
-    characters = np.frombuffer("".join(cut).encode("utf-32-le", "surrogatepass"), dtype="<u4")
-    ends = np.cumsum([0, *map(len, cut)])
-    sizes = np.maximum(np.diff(ends), 1)
-    shape = np.empty((len(texts), 4))
-    shape[:, 0] = np.log1p([len(text) for text in texts])
-    shape[:, 1] = np.log1p([len(text.split()) for text in texts])
-    for place, (first, last) in enumerate((("0", "9"), ("A", "Z"))):
-        within = (characters >= ord(first)) & (characters <= ord(last))
-        running = np.concatenate([[0], np.cumsum(within)])
-        shape[:, 2 + place] = np.diff(running[ends]) / sizes
-    return shape
 
 
 def _right_axes(weights: Any, rng: Generator) -> Floats:
@@ -304,7 +215,8 @@ def _right_axes(weights: Any, rng: Generator) -> Floats:
     axes = axes[:, values[:DIMENSIONS] > SMALLEST_SHARE * values[0]]
     # The sign of an axis is arbitrary: its largest entry is made positive.
     largest = axes[np.abs(axes).argmax(axis=0), np.arange(axes.shape[1])]
-    return _single(axes * np.sign(largest))
+    single: Floats = (axes * np.sign(largest)).astype(np.float32).astype(np.float64, order="C")
+    return single
 
 
 def _outputs(task: Task, y: Array) -> Floats:

@@ -11,13 +11,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from automl_fuse.specs import Array, Columns, Floats, Matrix
+from automl_fuse.specs import Array, Columns, Floats, Forest, Matrix, Split
 from automl_fuse_encoders.base import Unsupervised
-from automl_fuse_encoders.numeric import Scale, squash
+from automl_fuse_encoders.numeric import FARTHEST, Scale, squash
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.random import Generator
     from numpy.typing import NDArray
+
+    from automl_fuse.specs import Graph, Tensor
 
 __all__ = ["Clusters", "Isolation", "PrincipalComponents"]
 
@@ -83,6 +87,12 @@ class PrincipalComponents(_OverNumbers):
         projected: Floats = (squash(values) - self.centre) @ self.axes
         return projected
 
+    def to_onnx(self, graph: Graph, columns: Mapping[str, Tensor]) -> Tensor:
+        """Write the projection."""
+        points = self.scale.squashed_to_onnx(graph, columns)
+        origin = graph.constant(-self.centre @ self.axes)
+        return graph.node("Gemm", [points, graph.constant(self.axes), origin])
+
 
 class Clusters(_OverNumbers):
     """Encoder ``clusters``: distances from up to 8 cluster centres of scaled, clipped values.
@@ -102,6 +112,13 @@ class Clusters(_OverNumbers):
         for number, centre in enumerate(self.centres):
             distances[:, number] = np.square(points - centre).sum(axis=1)
         return np.sqrt(distances, out=distances)
+
+    def to_onnx(self, graph: Graph, columns: Mapping[str, Tensor]) -> Tensor:
+        """Write the distances, from differences: products would cancel near a centre."""
+        points = self.scale.squashed_to_onnx(graph, columns)
+        point = graph.node("Unsqueeze", [points, graph.constant(np.array([1]))])
+        difference = graph.node("Sub", [point, graph.constant(self.centres)])
+        return graph.node("ReduceL2", [difference, graph.constant(np.array([2]))], {"keepdims": 0})
 
 
 class Isolation(_OverNumbers):
@@ -167,6 +184,38 @@ class Isolation(_OverNumbers):
         leaves = np.arange(N_TREES) * (n_inner + 1) + (node - n_inner)
         paths: Floats = self.path.ravel().take(leaves).mean(axis=1)
         return np.exp2(-paths / self.usual)
+
+    def to_onnx(self, graph: Graph, columns: Mapping[str, Tensor]) -> Tensor:
+        """Write the trees, whose leaves add up to the logarithm of the score.
+
+        Scaled values are neither filled nor cut here: a missing one goes where 0 would, and
+        one beyond ``FARTHEST`` where that would, which ``_forest`` sees to.
+        """
+        return graph.node("Exp", [graph.forest(self.scale.to_onnx(graph, columns), self._forest())])
+
+    def _forest(self) -> Forest:
+        """Return the trees without the nodes that send all rows left."""
+        n_inner, n_leaves = self.column.shape[1], self.path.shape[1]
+        trees, place = np.arange(N_TREES)[:, None], np.arange(n_inner)
+        entered = np.hstack([trees * n_inner + place, ~(trees * n_leaves + np.arange(n_leaves))])
+        for node in reversed(range(n_inner)):
+            # No value is beyond FARTHEST once cut, and so none goes right there.
+            skipped = self.threshold[:, node] >= FARTHEST
+            entered[skipped, node] = entered[skipped, 2 * node + 1]
+        threshold = self.threshold.ravel()
+        forest = Forest(
+            roots=entered[:, 0],
+            feature=self.column.ravel().astype(np.int64),
+            threshold=threshold,
+            split=np.full(threshold.shape, Split.AT_MOST, dtype=np.uint8),
+            missing_true=threshold >= 0,
+            true=entered[:, 2 * place + 1].ravel(),
+            false=entered[:, 2 * place + 2].ravel(),
+            leaf=self.path.ravel()[:, None] * (-np.log(2) / self.usual / N_TREES),
+            target=np.zeros(N_TREES, dtype=np.int64),
+            base=np.zeros(1),
+        )
+        return forest.take(np.arange(N_TREES))
 
 
 def _sample(values: Floats, limit: int, rng: Generator) -> Floats:

@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from automl_fuse.specs import Array, Floats
 
 if TYPE_CHECKING:
-    from automl_fuse.specs import FusionContext
+    from collections.abc import Sequence
+
+    from automl_fuse.specs import FusionContext, Graph, Tensor
 
 Indices: TypeAlias = NDArray[np.intp]
 Choose: TypeAlias = Callable[[Floats, Array, Floats | None], Floats]
@@ -45,6 +47,11 @@ def weighted_sum(weights: Floats, predictions: Floats) -> Floats:
         if share != 0:
             total += share * prediction
     return total
+
+
+def joined(graph: Graph, tensors: Sequence[Tensor]) -> Tensor:
+    """Write the columns of all tensors (n_rows, n) side by side."""
+    return tensors[0] if len(tensors) == 1 else graph.node("Concat", tensors, {"axis": 1})
 
 
 def mass_of(weight: Floats | None, n_rows: int) -> Floats:
@@ -108,6 +115,11 @@ class WeightedMean:
     def combine(self, predictions: Floats) -> Floats:
         """Return (n_rows, n_outputs) from (n_members, n_rows, n_outputs)."""
         return weighted_sum(self.weights, predictions)
+
+    def to_onnx(self, graph: Graph, predictions: Sequence[Tensor]) -> Tensor:
+        """Write ``combine`` into a graph; predictions (n_rows, n_outputs), one a member."""
+        used = np.flatnonzero(self.weights).tolist()
+        return graph.weighted_sum([predictions[m] for m in used], self.weights[used].tolist())
 
     def __getstate__(self) -> dict[str, Any]:
         return {"weights": self.weights}

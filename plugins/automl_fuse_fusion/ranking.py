@@ -13,13 +13,19 @@ import numpy as np
 
 from automl_fuse.specs import Configuration, FusionSpec, Task
 from automl_fuse_fusion.averaging import rank_weights
-from automl_fuse_fusion.common import order_by_loss, weighted_sum, without_context
+from automl_fuse_fusion.common import joined, order_by_loss, weighted_sum, without_context
+from automl_fuse_fusion.piecewise import Curve, curves_to_onnx
 
 if TYPE_CHECKING:
-    from automl_fuse.specs import Array, Floats, FusionContext, Params, Suggest
+    from collections.abc import Sequence
+
+    from automl_fuse.specs import Array, Floats, FusionContext, Graph, Params, Suggest, Tensor
 
 GRID: Final = 1_001
 """Quantiles kept of each member."""
+_STEP: Final = 2.0**-30
+"""Least distance of two of them. Without it a curve could rise so steeply that the last bit of
+a probability, which differs between one runtime and another, moved the rank."""
 
 
 def rank_curve(values: Floats) -> tuple[Floats, Floats]:
@@ -30,7 +36,7 @@ def rank_curve(values: Floats) -> tuple[Floats, Floats]:
     values : array of shape (n_rows,)
         What to rank.
     """
-    grid = np.quantile(values, np.linspace(0, 1, GRID))
+    grid = np.round(np.quantile(values, np.linspace(0, 1, GRID)) / _STEP) * _STEP
     points, first, count = np.unique(grid, return_index=True, return_counts=True)
     return points, (first + (count - 1) / 2) / (GRID - 1)
 
@@ -68,6 +74,20 @@ class RankAverage:
         """Return (n_rows, 2) from (n_members, n_rows, 2)."""
         second = np.clip(np.interp(self._mean_rank(predictions), self._from, self._to), 0, 1)
         return np.column_stack([1 - second, second])
+
+    def to_onnx(self, graph: Graph, predictions: Sequence[Tensor]) -> Tensor:
+        """Write ``combine`` into a graph; predictions (n_rows, 2), one a member."""
+        ranked = [
+            Curve(feature=2 * at + 1, points=points, levels=ranks, weight=self.weights[member])
+            for at, (member, (points, ranks)) in enumerate(self._curves.items())
+        ]
+        together = joined(graph, [predictions[member] for member in self._curves])
+        rank = curves_to_onnx(graph, together, 2 * len(ranked), ranked)
+        back = Curve(feature=0, points=self._from, levels=self._to)
+        limits = [graph.constant(np.array(limit)) for limit in (0.0, 1.0)]
+        second = graph.node("Clip", [curves_to_onnx(graph, rank, 1, [back]), *limits])
+        first = graph.node("Sub", [limits[1], second])
+        return graph.node("Concat", [first, second], {"axis": 1})
 
     def _mean_rank(self, predictions: Floats) -> Floats:
         total = np.zeros(predictions.shape[1])

@@ -14,12 +14,18 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from automl_fuse.specs import ALL_TASKS, Configuration, FusionSpec
-from automl_fuse_fusion.common import mass_of, order_by_loss, weighted_sum, without_context
+from automl_fuse_fusion.common import (
+    joined,
+    mass_of,
+    order_by_loss,
+    weighted_sum,
+    without_context,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-    from automl_fuse.specs import Array, Floats, FusionContext, Params, Suggest
+    from automl_fuse.specs import Array, Floats, FusionContext, Graph, Params, Suggest, Tensor
 
 FLOOR: Final = 1e-6
 """Probabilities below it count as this, so that one overconfident member cannot rule."""
@@ -75,6 +81,23 @@ class Stacking:
         """Return (n_rows, n_outputs) from (n_members, n_rows, n_outputs)."""
         scores = weighted_sum(self._coefficients, self._scores(predictions)) + self._intercepts
         return _softmax(scores) if self._is_classification else scores
+
+    def to_onnx(self, graph: Graph, predictions: Sequence[Tensor]) -> Tensor:
+        """Write ``combine`` into a graph; predictions (n_rows, n_outputs), one a member."""
+        # Where no member counts, one of them still says how many rows there are.
+        used = np.flatnonzero(self._coefficients).tolist() or [0]
+        n_outputs = len(self._intercepts)
+        scores = joined(graph, [predictions[member] for member in used])
+        if self._is_classification:
+            floor = graph.constant(np.array(FLOOR))
+            scores = graph.node("Log", [graph.node("Max", [scores, floor])])
+        factors = graph.constant(np.repeat(self._coefficients[used], n_outputs))
+        terms: Sequence[Tensor] = [graph.node("Mul", [scores, factors])]
+        if len(used) > 1:
+            parts = {"axis": 1, "num_outputs": len(used)}
+            terms = graph.nodes("Split", terms, len(used), parts)
+        total = graph.node("Sum", [*terms, graph.constant(self._intercepts)])
+        return graph.node("Softmax", [total], {"axis": 1}) if self._is_classification else total
 
     def _scores(self, predictions: Floats) -> Floats:
         return np.log(np.maximum(predictions, FLOOR)) if self._is_classification else predictions

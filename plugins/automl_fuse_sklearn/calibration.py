@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from automl_fuse.specs import FitContext, Floats, Matrix, Rows
-from automl_fuse_sklearn.common import indicators, softmax, weights_of
+from automl_fuse.specs import FitContext, Floats, Link, Matrix, Rows, linked
+from automl_fuse_sklearn.common import indicators, weights_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
 
-    from automl_fuse_sklearn.predictor import Scorer
+    from automl_fuse_sklearn.predictor import Predictor, Scorer
 
 _ONE_SPLIT_FROM = 1500
 """Rows from which one held-out quarter gives enough scores to calibrate on."""
@@ -23,32 +22,13 @@ _PENALTY = 1e-3
 """Pull of the calibration towards the scores as they are; matters for few rows only."""
 
 
-@dataclass(frozen=True)
-class Calibrated:
-    """A scorer with a softmax over its scaled and shifted scores.
-
-    Attributes
-    ----------
-    scorer : Scorer
-        Fitted on all training rows.
-    scale, shift : array of shape (n_classes,)
-        Vector scaling (Guo et al. 2017, "On Calibration of Modern Neural Networks", 4.2),
-        which for two classes is Platt's sigmoid.
-    """
-
-    scorer: Scorer
-    scale: Floats
-    shift: Floats
-
-    def predict(self, values: Floats) -> Floats:
-        """Return probabilities (n_rows, n_classes)."""
-        return softmax(self.scorer.scores(values) * self.scale + self.shift)
-
-
 def fit_calibrated(
     fit_scorer: Callable[[Rows], Scorer], train: Rows, context: FitContext
-) -> Calibrated:
+) -> Predictor:
     """Fit a scorer on all rows, and its calibration on scores of held-out training rows.
+
+    The calibration is vector scaling (Guo et al. 2017, "On Calibration of Modern Neural
+    Networks", 4.2), which for two classes is Platt's sigmoid.
 
     Below 1,500 rows three folds give a score for each row; above, one held-out quarter does.
     Classes too small to hold any row out keep their scores as they are, as all do when the
@@ -75,10 +55,10 @@ def fit_calibrated(
         scores.append(inner.scores(train.X.values[outside]))
         held_out.append(outside)
     if not scores:
-        return Calibrated(scorer, np.ones(context.n_classes), np.zeros(context.n_classes))
+        return scorer.calibrated(np.ones(context.n_classes), np.zeros(context.n_classes))
     rows = _take(train, np.concatenate(held_out))
     scale, shift = _vector_scaling(np.vstack(scores), rows, context.n_classes)
-    return Calibrated(scorer, scale, shift)
+    return scorer.calibrated(scale, shift)
 
 
 def _take(rows: Rows, chosen: NDArray[np.intp]) -> Rows:
@@ -115,7 +95,7 @@ def _vector_scaling(scores: Floats, rows: Rows, n_classes: int) -> tuple[Floats,
 
     def loss(point: Floats) -> tuple[float, Floats]:
         scale, shift = point[:n_classes], point[n_classes:]
-        predicted = softmax(scaled * scale + shift)
+        predicted = linked(scaled * scale + shift, Link.SOFTMAX)
         value = -(weight @ (target * np.log(np.maximum(predicted, 1e-300))).sum(axis=1))
         slope = weight[:, None] * (predicted - target)
         pull = np.concatenate([scale - 1.0, shift])

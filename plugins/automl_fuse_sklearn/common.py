@@ -6,19 +6,41 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from automl_fuse.errors import PluginError
-from automl_fuse.specs import Array, FitContext, Floats, Matrix, Params, Rows, Shape
-from automl_fuse_sklearn.predictor import Predictor
+from automl_fuse.specs import (
+    Array,
+    FitContext,
+    Floats,
+    Forest,
+    ForestModel,
+    Layer,
+    Link,
+    Matrix,
+    NetworkModel,
+    Params,
+    Rows,
+    Shape,
+)
+from automl_fuse_sklearn.predictor import Plain, Predictor, Stopped
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from automl_fuse.specs import Graph, Tensor
+    from automl_fuse_sklearn.predictor import Form
 
 FitModel: TypeAlias = Callable[[Params, FitContext, Rows, Rows | None], Predictor]
 """Fits a model: ``fit_model(params, context, train, valid)``."""
 
 UNSUPERVISED = ("pca", "clusters", "isolation")
 """Encoders added where the parameter ``features`` is ``"unsupervised"``."""
+
+_NOISE = 1e-12
+"""Intercepts below this are 0."""
 
 FEATURES = ("plain", "unsupervised")
 """Values of the parameter ``features``."""
@@ -59,7 +81,7 @@ class ModelLearner:
             raise PluginError("an unpickled learner only predicts: build a new one to fit again")
         one_class = self._is_classification and self._n_outputs == 1
         if train.X.values.shape[1] == 0 or one_class:
-            self._model = Constant(mean_target(train, self._context))
+            self._model = constant(mean_target(train, self._context))
         else:
             self._model = self._fit_model(self._params, self._context, train, valid)
 
@@ -97,25 +119,86 @@ class ModelLearner:
             predictions /= predictions.sum(axis=1, keepdims=True)
         return predictions
 
+    def to_onnx(self, graph: Graph, features: Tensor) -> Tensor:
+        """Write the fitted model into a graph: see ``specs.ExportableLearner``.
+
+        Raises
+        ------
+        PluginError
+            Before ``fit``.
+        """
+        return self.model.to_onnx(graph, features)
+
+    def form(self) -> Form | None:
+        """Return the trees, or the dense layers, that predict the same; None if there are none.
+
+        Raises
+        ------
+        PluginError
+            Before ``fit``.
+        """
+        model = self.model
+        if isinstance(model, ForestModel | NetworkModel):
+            return model
+        return model.form() if isinstance(model, Plain) else None
+
+    def tuned(self) -> Mapping[str, Any]:
+        """Return params with which a fit without ``valid`` stops where this one did.
+
+        Empty where ``valid`` did not decide that.
+
+        Raises
+        ------
+        PluginError
+            Before ``fit``.
+        """
+        return self.model.tuned if isinstance(self.model, Stopped) else {}
+
     def __getstate__(self) -> dict[str, object]:
         return self.__dict__ | {"_fit_model": None, "_context": None}
 
 
-@dataclass(frozen=True)
-class Constant:
-    """Predicts the mean of the target: what is left to do without features.
+def constant(mean: Floats) -> ForestModel:
+    """Return a model that predicts ``mean``, (n_outputs,): what is left to do without features."""
+    nothing = np.empty(0, dtype=np.int64)
+    forest = Forest(
+        roots=nothing,
+        feature=nothing,
+        threshold=np.empty(0),
+        split=nothing.astype(np.uint8),
+        missing_true=nothing.astype(bool),
+        true=nothing,
+        false=nothing,
+        leaf=np.empty((0, len(mean))),
+        target=None,
+        base=mean,
+    )
+    return ForestModel(forest=forest, link=Link.IDENTITY)
 
-    Attributes
+
+def straight_line(
+    scaler: Scaler, coefficients: Floats, intercept: Floats, *, is_classification: bool
+) -> NetworkModel:
+    """Return a linear model, of class scores or of a value.
+
+    Parameters
     ----------
-    mean : array of shape (n_outputs,)
-        Class frequencies, or the mean value.
+    scaler : Scaler
+        Applied to the features first.
+    coefficients : array of shape (n_features, n_columns)
+        For two classes, one column: the log-odds of the second.
+    intercept : array of shape (n_columns,)
+        Added.
+    is_classification : bool
+        Whether the columns are scores of classes.
     """
-
-    mean: Floats
-
-    def predict(self, values: Floats) -> Floats:
-        """Return the mean for each row."""
-        return np.tile(self.mean, (len(values), 1))
+    link = Link.IDENTITY
+    if is_classification:
+        link = Link.LOGISTIC if coefficients.shape[1] == 1 else Link.SOFTMAX
+    # Where all else is 0, noise of a solver must not decide between classes that tie.
+    intercept = np.where(np.abs(intercept) < _NOISE, 0.0, intercept)
+    line = Layer(weight=np.ascontiguousarray(coefficients), bias=intercept)
+    return NetworkModel(mean=scaler.mean, scale=scaler.scale, layers=(line,), link=link)
 
 
 # --------------------------------------------------------------------------- targets
@@ -132,7 +215,9 @@ def indicators(codes: Array, n_classes: int) -> Floats:
 
 
 def targets(rows: Rows, context: FitContext) -> Floats:
-    """Return the target as (n_rows, n_outputs): one-hot classes, or values."""
+    """Return the target as (n_rows, n_outputs): probabilities of classes, or values."""
+    if rows.soft is not None:
+        return rows.soft
     if context.task.is_classification:
         return indicators(rows.y, context.n_classes)
     return np.asarray(rows.y, dtype=np.float64)[:, None]
@@ -182,6 +267,14 @@ class Scaler:
             scaled[missing] = 0.0
         return scaled
 
+    def to_onnx(self, graph: Graph, features: Tensor) -> Tensor:
+        """Write ``transform`` into a graph, as ``NetworkModel`` does: the nodes are shared."""
+        signal = graph.node("Sub", [features, graph.constant(self.mean)])
+        if not np.all(self.scale == 1.0):
+            signal = graph.node("Div", [signal, graph.constant(self.scale)])
+        missing = graph.node("IsNaN", [signal])
+        return graph.node("Where", [missing, graph.constant(np.array(0.0)), signal])
+
     def rows(self, rows: Rows) -> Rows:
         """Return rows with their features scaled."""
         matrix = Matrix.numbers(self.transform(rows.X.values), rows.X.names)
@@ -193,21 +286,7 @@ def with_unsupervised(base: tuple[str, ...], params: Params) -> tuple[str, ...]:
     return base + UNSUPERVISED if params["features"] == "unsupervised" else base
 
 
-# --------------------------------------------------------------------------- links
-
-
-def softmax(scores: Floats) -> Floats:
-    """Return the softmax of each row of (n_rows, n_classes) scores."""
-    powers = np.exp(scores - scores.max(axis=1, keepdims=True))
-    result: Floats = powers / powers.sum(axis=1, keepdims=True)
-    return result
-
-
-def probabilities(scores: Floats) -> Floats:
-    """Return probabilities from scores: one column is the log-odds of the second class."""
-    if scores.shape[1] == 1:
-        scores = np.hstack([np.zeros_like(scores), scores])
-    return softmax(scores)
+# --------------------------------------------------------------------------- losses
 
 
 def log_loss(y: Array, predicted: Floats, weight: Floats) -> float:
@@ -223,6 +302,9 @@ def squared_error(y: Array, predicted: Floats, weight: Floats) -> float:
 
 def loss_of(rows: Rows, predicted: Floats, context: FitContext) -> float:
     """Return the loss that early stopping watches: log-loss, or squared error."""
+    if rows.soft is not None:
+        gains = np.sum(rows.soft * np.log(np.maximum(predicted, 1e-12)), axis=1)
+        return float(-np.average(gains, weights=weights_of(rows)))
     measure = log_loss if context.task.is_classification else squared_error
     return measure(rows.y, predicted, weights_of(rows))
 

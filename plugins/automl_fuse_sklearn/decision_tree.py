@@ -20,25 +20,21 @@ from automl_fuse.specs import (
     Suggest,
 )
 from automl_fuse_sklearn.common import ModelLearner, mean_target
-from automl_fuse_sklearn.trees import Trees, as_float32, pack
+from automl_fuse_sklearn.trees import Packed, Trees, as_float32, pack
 
 _PRIOR_ROWS = 2.0
 """Rows of the mean target that each leaf is smoothed with."""
 
 
-class RuleModel:
+class RuleModel(Trees):
     """A fitted tree and its rules in words."""
 
-    def __init__(self, trees: Trees, rules: str) -> None:
-        self._trees = trees
+    def __init__(self, packed: Packed, rules: str) -> None:
+        super().__init__(packed)
         self.rules = rules
 
-    def predict(self, values: Floats) -> Floats:
-        """Return probabilities (n_rows, n_classes), or values (n_rows, 1)."""
-        return self._trees.predict(values)
 
-
-class DecisionTree:
+class DecisionTree(ModelLearner):
     """A learner whose fitted model can be read.
 
     Parameters
@@ -48,15 +44,7 @@ class DecisionTree:
     """
 
     def __init__(self, params: Params, context: FitContext) -> None:
-        self._learner = ModelLearner(fit_decision_tree, params, context)
-
-    def fit(self, train: Rows, valid: Rows | None) -> None:
-        """Fit on ``train``."""
-        self._learner.fit(train, valid)
-
-    def predict(self, X: Matrix) -> Floats:
-        """Return probabilities (n_rows, n_classes), or values (n_rows, 1)."""
-        return self._learner.predict(X)
+        super().__init__(fit_decision_tree, params, context)
 
     def rules(self) -> str:
         """Return one line for each leaf: the conditions, the prediction, the rows it covers.
@@ -69,7 +57,7 @@ class DecisionTree:
         PluginError
             Before ``fit``.
         """
-        model = self._learner.model
+        model = self.model
         return model.rules if isinstance(model, RuleModel) else "always the mean of the target"
 
 
@@ -86,9 +74,9 @@ def fit_decision_tree(
         random_state=context.seed,
     )
     model.fit(as_float32(train.X.values), train.y, sample_weight=train.weight)
-    prior = mean_target(train, context)
-    trees = Trees(pack([model.tree_], prior, _PRIOR_ROWS if is_class else 0.0), prior, 0.0)
-    return RuleModel(trees, _rules(model.tree_, train.X, is_class))
+    rows = _PRIOR_ROWS if is_class else 0.0
+    packed = pack([model.tree_], mean_target(train, context), rows=rows)
+    return RuleModel(packed, _rules(model.tree_, train.X, is_class))
 
 
 def _rules(tree: Any, X: Matrix, is_classification: bool) -> str:

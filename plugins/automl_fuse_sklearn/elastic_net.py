@@ -14,21 +14,24 @@ from automl_fuse.specs import (
     FitContext,
     Floats,
     LearnerSpec,
+    Link,
+    NetworkModel,
     Params,
     Rows,
     Shape,
     Suggest,
+    linked,
 )
 from automl_fuse_sklearn.common import (
     ModelLearner,
     Scaler,
     limited,
     outputs,
-    probabilities,
+    straight_line,
     targets,
     weights_of,
 )
-from automl_fuse_sklearn.linear import ENCODERS, LinearModel
+from automl_fuse_sklearn.linear import ENCODERS
 
 _MAX_ITERATIONS = 400
 _MIN_ITERATIONS = 5
@@ -38,7 +41,7 @@ _TOLERANCE = 1e-4
 
 def fit_elastic_net(
     params: Params, context: FitContext, train: Rows, _valid: Rows | None
-) -> LinearModel:
+) -> NetworkModel:
     """Fit a (multinomial) logistic or linear regression with an elastic-net penalty.
 
     Minimises mean loss + penalty · (l1_share · |w|₁ + (1 - l1_share) / 2 · |w|²); the
@@ -52,12 +55,8 @@ def fit_elastic_net(
         goal = goal[:, 1:]
     with limited(context.n_threads):
         solution = _minimise(design, goal, weights_of(train), params, context)
-    return LinearModel(
-        scaler=scaler,
-        coefficients=solution[:-1],
-        intercept=solution[-1],
-        is_classification=context.task.is_classification,
-    )
+    is_class = context.task.is_classification
+    return straight_line(scaler, solution[:-1], solution[-1], is_classification=is_class)
 
 
 def _minimise(
@@ -97,7 +96,8 @@ def _minimise(
 def _mean_response(scores: Floats, context: FitContext) -> Floats:
     if not context.task.is_classification:
         return scores
-    return probabilities(scores)[:, -scores.shape[1] :]
+    link = Link.LOGISTIC if context.n_classes == 2 else Link.SOFTMAX
+    return linked(scores, link)[:, -scores.shape[1] :]
 
 
 def _curvature(context: FitContext) -> float:
@@ -152,4 +152,5 @@ ELASTIC_NET = LearnerSpec(
         Configuration(params={"penalty": 1e-3, "l1_share": 0.5}, merit=0.25),
         Configuration(params={"penalty": 1e-2, "l1_share": 0.9}, merit=0.12),
     ),
+    soft_labels=True,
 )

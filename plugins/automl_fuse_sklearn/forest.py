@@ -25,6 +25,8 @@ from automl_fuse_sklearn.trees import Trees, as_float32, pack
 ENCODERS = ("numbers", "ordinals", "target", "calendar", "ngrams", "words")
 _CHUNK = 25
 """Trees between two looks at the deadline, at most."""
+_PRIOR_VOTES = 0.5
+"""Trees that say the mean target, so that no class gets probability 0."""
 
 
 def tree_count(n_rows: int) -> int:
@@ -59,9 +61,8 @@ def fit_forest(
         chunk = min(_CHUNK, 2 * done, math.floor(0.8 * left / seconds_each))
         if done == total or context.deadline.expired() or chunk < 1:
             break
-    prior = mean_target(train, context)
-    packed = pack([estimator.tree_ for estimator in model.estimators_], prior)
-    return Trees(packed, prior, 0.5)
+    grown = [estimator.tree_ for estimator in model.estimators_]
+    return Trees(pack(grown, mean_target(train, context), votes=_PRIOR_VOTES))
 
 
 def _forest(is_extra: bool, params: Params, context: FitContext, train: Rows) -> Any:

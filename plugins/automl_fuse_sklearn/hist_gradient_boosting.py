@@ -10,11 +10,9 @@ import numpy as np
 
 from automl_fuse.specs import (
     ALL_TASKS,
-    Array,
     Configuration,
     Cost,
     FitContext,
-    Floats,
     LearnerSpec,
     Matrix,
     Params,
@@ -22,6 +20,7 @@ from automl_fuse.specs import (
     Shape,
     Suggest,
 )
+from automl_fuse_sklearn.boosted import Boosted, usable
 from automl_fuse_sklearn.common import ModelLearner, limited, loss_of
 
 _FIRST_CHUNK = 25
@@ -29,36 +28,9 @@ _GROWTH = 1.6
 """Each chunk bins the table anew, so chunks grow."""
 _MAX_CATEGORIES = 250
 """Most categories of a native split; columns of more are read as numbers."""
-_FEW_ROWS = 1_000
-"""Rows below which limiting the threads would take longer than predicting."""
 _PLAIN = ("numbers", "codes", "calendar", "ngrams", "words")
 _TARGET = (*_PLAIN, "target", "counts")
 _FEATURES = ("plain", "target")
-
-
-class Boosted:
-    """A fitted model and its number of threads."""
-
-    def __init__(
-        self, model: Any, empty: tuple[int, ...], n_threads: int, is_classification: bool
-    ) -> None:
-        self._model = model
-        self._empty = empty
-        self._n_threads = n_threads
-        self._is_classification = is_classification
-
-    def predict(self, values: Floats) -> Floats:
-        """Return probabilities (n_rows, n_classes), or values (n_rows, 1)."""
-        if len(values) < _FEW_ROWS:
-            return self._predict(values)
-        with limited(self._n_threads):
-            return self._predict(values)
-
-    def _predict(self, values: Floats) -> Floats:
-        finite = _usable(values, self._empty)
-        if self._is_classification:
-            return np.asarray(self._model.predict_proba(finite))
-        return _column(self._model.predict(finite))
 
 
 def iterations(params: Params) -> int:
@@ -66,31 +38,21 @@ def iterations(params: Params) -> int:
     return int(np.clip(30.0 / params["learning_rate"], 60, 800))
 
 
-def _usable(values: Floats, empty: tuple[int, ...]) -> Floats:
-    """Return values without what the library refuses.
-
-    Infinities are moved to the ends of the range, and features that had no value in training
-    are made constant.
-    """
-    largest = np.finfo(np.float64).max
-    finite = np.clip(values, -largest, largest)
-    finite[:, empty] = 0.0
-    return finite
-
-
 def fit_hist_gradient_boosting(
     params: Params, context: FitContext, train: Rows, valid: Rows | None
 ) -> Boosted:
     """Boost in growing chunks until ``valid`` gains no more or the time is up.
 
-    The model is cut back to the iteration that was best on ``valid``; without ``valid`` it
-    stops at 40 % of the iterations that would be allowed with it.
+    The model is cut back to the iteration that was best on ``valid``. Without ``valid`` it
+    stops at ``params["iterations"]``, or else at 40 % of the iterations that would be allowed
+    with it.
     """
     total = iterations(params) if valid is not None else math.ceil(0.4 * iterations(params))
+    total = params.get("iterations", total)
     patience = max(20, int(100 * min(1.0, 10_000 / len(train.y))))
     model = _unfitted(params, context, train.X)
     empty = tuple(np.flatnonzero(np.isnan(train.X.values).all(axis=0)).tolist())
-    values = _usable(train.X.values, empty)
+    values = usable(train.X.values, empty)
     losses: list[float] = []
     done, goal = 0, min(total, _FIRST_CHUNK)
     before = context.deadline.remaining()
@@ -108,9 +70,17 @@ def fit_hist_gradient_boosting(
             goal = min(total, math.ceil(done * _GROWTH), done + fitting)
             if goal <= done or context.deadline.expired():
                 break
+    tuned = {}
     if losses:
-        _keep_first(model, int(np.argmin(losses)) + 1)
-    return Boosted(model, empty, context.n_threads, context.task.is_classification)
+        tuned["iterations"] = int(np.argmin(losses)) + 1
+        _keep_first(model, tuned["iterations"])
+    return Boosted(
+        model=model,
+        empty=empty,
+        n_threads=context.n_threads,
+        is_classification=context.task.is_classification,
+        tuned=tuned,
+    )
 
 
 def _unfitted(params: Params, context: FitContext, X: Matrix) -> Any:
@@ -139,16 +109,12 @@ def _native(X: Matrix) -> list[int] | None:
 
 def _losses(model: Any, valid: Rows, empty: tuple[int, ...], context: FitContext) -> list[float]:
     """Return the loss on ``valid`` after each iteration."""
-    values = _usable(valid.X.values, empty)
+    values = usable(valid.X.values, empty)
     if context.task.is_classification:
         stages = model.staged_predict_proba(values)
     else:
-        stages = (_column(stage) for stage in model.staged_predict(values))
+        stages = (stage[:, None] for stage in model.staged_predict(values))
     return [loss_of(valid, stage, context) for stage in stages]
-
-
-def _column(values: Array) -> Floats:
-    return np.asarray(values, dtype=np.float64)[:, None]
 
 
 def _keep_first(model: Any, n_iterations: int) -> None:

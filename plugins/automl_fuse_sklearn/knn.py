@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from functools import partial
-from typing import Any
+from dataclasses import dataclass, fields
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -30,121 +31,182 @@ from automl_fuse_sklearn.common import (
     with_unsupervised,
 )
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from automl_fuse.specs import Graph, Tensor
+
 MAX_ROWS = 50_000
 _CELLS = 8_000_000
 """Distances held at once: 64 MB."""
-_JITTER = 1e-6
-"""Added to squared distances: breaks ties by chance, the same way for each query."""
+_STEPS = float(1 << 15)
+"""Steps of the grid in a unit of a scaled feature."""
+_END = 16.0 * _STEPS
+"""Where features end, in steps."""
+_VOTE = float(1 << 44)
+"""Counts of the strongest vote."""
+_DOUBLE = 11
+"""Double precision, as ONNX calls it."""
 _PRIOR_VOTES = 0.5
 """Votes of the mean target, so that no class gets probability 0."""
 
 
+@dataclass(frozen=True, kw_only=True)
 class Neighbours:
     """Votes of the nearest training rows.
 
-    A neighbour at distance d votes with exp(-d²/(2h²)), where h is the distance of the
-    farthest of the neighbours, times its sample weight. Which neighbours are nearest is
-    decided with squared distances raised by a tiny random amount of each training row:
-    without it, rows at equal distance would be chosen by rounding, which differs between one
-    query and a batch.
+    A neighbour at distance d votes with exp(-2d²/h²), where h is the distance of the farthest
+    of the neighbours, times its sample weight. Of rows as far away as the farthest, the first
+    are taken.
 
-    Parameters
+    Features lie on a grid and votes are counted in whole numbers, small enough for sums of them
+    to be exact (of 4,096 features at the ends of the grid, and weights of 1): which rows are
+    nearest, and which classes tie, does not depend on the order of a sum, so neither on the
+    batch nor on what computes it.
+
+    Attributes
     ----------
     scaler : Scaler
         Applied to the features first.
-    relevance : array of shape (n_features,)
-        Factor of each feature.
-    votes : array of shape (n_points, n_outputs)
-        Target of each training row.
+    factor : array of shape (n_features,)
+        Then multiplied by; then rounded.
+    points : float32 array of shape (n_points, n_features)
+        Training rows on the grid, in random order: they often come sorted.
+    votes : float32 array of shape (n_points, n_outputs)
+        Their targets.
     weight : array of shape (n_points,)
         Sample weights.
-    jitter : array of shape (n_points,)
-        Added to the squared distances when neighbours are chosen.
     prior : array of shape (n_outputs,)
         Mean target.
     k : int
         Number of neighbours.
     """
 
-    def __init__(
-        self,
-        *,
-        scaler: Scaler,
-        relevance: Floats,
-        points: Floats,
-        votes: Floats,
-        weight: Floats,
-        jitter: Floats,
-        prior: Floats,
-        k: int,
-    ) -> None:
-        self._scaler = scaler
-        self._relevance = relevance
-        self._points = _rounded(points)
-        self._votes = votes
-        self._weight = weight
-        self._jitter = jitter
-        self._prior = prior
-        self._k = k
-        self._sizes = np.sum(self._points**2, axis=1) + jitter
+    scaler: Scaler
+    factor: Floats
+    points: NDArray[np.float32]
+    votes: NDArray[np.float32]
+    weight: Floats
+    prior: Floats
+    k: int
+
+    @cached_property
+    def _positions(self) -> Floats:
+        """Points in double precision, (n_features, n_points)."""
+        return np.ascontiguousarray(self.points.T, dtype=np.float64)
+
+    @cached_property
+    def _sizes(self) -> Floats:
+        sizes: Floats = np.square(self._positions).sum(axis=0)
+        return sizes
+
+    @cached_property
+    def _table(self) -> Floats:
+        """Votes and their number, 1, times the weight: (n_points, n_outputs + 1)."""
+        return np.pad(self.votes, ((0, 0), (0, 1)), constant_values=1.0) * self.weight[:, None]
+
+    @cached_property
+    def _start(self) -> Floats:
+        """The votes of the prior, and their number."""
+        return _PRIOR_VOTES * _VOTE * np.append(self.prior, 1.0)
 
     def predict(self, values: Floats) -> Floats:
         """Return weighted mean votes (n_rows, n_outputs)."""
-        queries = _rounded(self._scaler.transform(values) * self._relevance)
-        step = max(1, _CELLS // max(len(self._points), self._k * queries.shape[1]))
+        queries = on_grid(self.scaler.transform(values), self.factor)
+        step = max(1, _CELLS // len(self.points))
         parts = [
             self._vote(queries[start : start + step]) for start in range(0, len(queries), step)
         ]
         return np.vstack(parts)
 
     def _vote(self, queries: Floats) -> Floats:
-        order = self._sizes - 2.0 * queries @ self._points.T
-        if self._k < order.shape[1]:
-            nearest = np.argpartition(order, self._k - 1, axis=1)[:, : self._k]
-        else:
-            nearest = np.broadcast_to(np.arange(order.shape[1]), order.shape)
-        nearest = np.sort(nearest, axis=1)
-        apart = self._points[nearest] - queries[:, None, :]
-        distance = np.einsum("qkf,qkf->qk", apart, apart)
-        width = distance.max(axis=1, keepdims=True) + 1e-9
-        strength = np.exp(-2.0 * distance / width) * self._weight[nearest]
-        total = strength.sum(axis=1, keepdims=True) + _PRIOR_VOTES
-        voted = np.einsum("qk,qko->qo", strength, self._votes[nearest])
-        result: Floats = (voted + _PRIOR_VOTES * self._prior) / total
+        order = self._sizes - 2.0 * (queries @ self._positions)
+        nearest, shortest = least(order, self.k)
+        distance = shortest + np.square(queries).sum(axis=1, keepdims=True)
+        width = -0.5 * distance.max(axis=1, keepdims=True) - 0.5
+        strength = np.rint(np.exp(distance / width) * _VOTE)
+        voted = np.einsum("qk,qko->qo", strength, self._table[nearest]) + self._start
+        result: Floats = voted[:, :-1] / voted[:, -1:]
         return result
 
+    def to_onnx(self, graph: Graph, features: Tensor) -> Tensor:
+        """Write the same steps; there, too, the first of equally near rows are taken."""
+        second = graph.constant(np.array([1]))
+        distance, nearest = self._nearest_to_onnx(graph, features)
+        half = graph.constant(np.array([[-0.5]]))
+        width = graph.node("Gemm", [graph.node("ReduceMax", [distance, second]), half, half])
+        power = graph.node("Exp", [graph.node("Div", [distance, width])])
+        counted = graph.node("Mul", [power, graph.constant(np.array(_VOTE))])
+        strength = graph.node("Round", [counted])
+        strength = graph.node("Unsqueeze", [strength, graph.constant(np.array([2]))])
+        votes = graph.node("Gather", [in_few_bytes(graph, self._table), nearest])
+        weighted = graph.node("Mul", [strength, votes])
+        voted = graph.node("ReduceSum", [weighted, second], {"keepdims": 0})
+        voted = graph.node("Add", [voted, graph.constant(self._start)])
+        sizes = graph.constant(np.array([len(self.prior), 1]))
+        return graph.node("Div", graph.nodes("Split", [voted, sizes], 2, {"axis": 1}))
+
+    def _nearest_to_onnx(self, graph: Graph, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Return squared distances of the nearest rows, and their positions, (n_rows, k)."""
+        scaled = self.scaler.to_onnx(graph, features)
+        scaled = graph.node("Mul", [scaled, graph.constant(self.factor)])
+        ends = [graph.constant(np.array(end)) for end in (-_END, _END)]
+        queries = graph.node("Round", [graph.node("Clip", [scaled, *ends])])
+        slope = in_few_bytes(graph, -2.0 * self._positions)
+        order = graph.node("Gemm", [queries, slope, graph.constant(self._sizes)])
+        k = graph.constant(np.array([self.k]))
+        shortest, nearest = graph.nodes("TopK", [order, k], 2, {"largest": 0})
+        own = graph.node("ReduceSumSquare", [queries, graph.constant(np.array([1]))])
+        return graph.node("Add", [shortest, own]), nearest
+
     def __getstate__(self) -> dict[str, object]:
-        small = {"_points": self._points.astype(np.float32), "_sizes": None}
-        return self.__dict__ | small | {"_votes": self._votes.astype(np.float32)}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._points = self._points.astype(np.float64)
-        self._votes = self._votes.astype(np.float64)
-        self._sizes = np.sum(self._points**2, axis=1) + self._jitter
+        return {each.name: getattr(self, each.name) for each in fields(self)}
 
 
-def _rounded(values: Floats) -> Floats:
-    """Return values as float32 stores them, so that the pickled points are the same ones."""
-    return values.astype(np.float32).astype(np.float64)
+def on_grid(scaled: Floats, factor: Floats) -> Floats:
+    """Return features in steps of the grid: whole numbers of at most 2**19."""
+    return np.rint(np.clip(scaled * factor, -_END, _END))
+
+
+def least(values: Floats, k: int) -> tuple[NDArray[np.intp], Floats]:
+    """Return the positions of the ``k`` least of each row, of equal ones the first, and those."""
+    rows = np.arange(len(values))[:, None]
+    if k < values.shape[1]:
+        chosen = np.argpartition(values, k - 1, axis=1)[:, :k]
+        largest = values[rows, chosen[:, -1:]]
+        for row in np.flatnonzero((values <= largest).sum(axis=1) > k).tolist():
+            inside = np.flatnonzero(values[row] < largest[row])
+            edge = np.flatnonzero(values[row] == largest[row])
+            chosen[row] = np.concatenate([inside, edge])[:k]
+    else:
+        chosen = np.tile(np.arange(k), (len(values), 1))
+    return chosen, values[rows, chosen]
+
+
+def in_few_bytes(graph: Graph, values: Floats) -> Tensor:
+    """Add a constant of double precision, kept in the smallest type that loses nothing."""
+    for kind in (np.int8, np.float32):
+        with np.errstate(over="ignore", invalid="ignore"):
+            small = values.astype(kind)
+        if np.array_equal(small, values):
+            return graph.node("Cast", [graph.constant(small)], {"to": _DOUBLE})
+    return graph.constant(values)
 
 
 def fit_knn(params: Params, context: FitContext, train: Rows, _valid: Rows | None) -> Neighbours:
     """Store the training rows, with features scaled by what they tell about the target."""
     scaler = Scaler.fitted(train)
     scaled = scaler.transform(train.X.values)
-    votes = _rounded(targets(train, context))
-    weight = weights_of(train)
+    votes, weight = targets(train, context), weights_of(train)
     with limited(context.n_threads):
-        relevance = _relevance(scaled, votes, weight, params["relevance"])
-    rng = np.random.default_rng(context.seed)
+        factor = _STEPS * _relevance(scaled, votes, weight, params["relevance"])
+    order = np.random.default_rng(context.seed).permutation(len(scaled))
     return Neighbours(
         scaler=scaler,
-        relevance=relevance,
-        points=scaled * relevance,
-        votes=votes,
-        weight=weight,
-        jitter=_JITTER * rng.random(len(scaled)),
+        factor=factor,
+        points=on_grid(scaled, factor)[order].astype(np.float32),
+        votes=votes[order].astype(np.float32),
+        weight=weight[order],
         prior=mean_target(train, context),
         k=min(params["n_neighbors"], len(scaled)),
     )

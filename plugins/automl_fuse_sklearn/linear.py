@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -13,8 +12,8 @@ from automl_fuse.specs import (
     Configuration,
     Cost,
     FitContext,
-    Floats,
     LearnerSpec,
+    NetworkModel,
     Params,
     Rows,
     Shape,
@@ -26,7 +25,7 @@ from automl_fuse_sklearn.common import (
     Scaler,
     limited,
     outputs,
-    probabilities,
+    straight_line,
     unfinished_allowed,
     with_unsupervised,
 )
@@ -39,53 +38,23 @@ _CHUNK = 50
 _CHUNKS = 6
 
 
-@dataclass(frozen=True)
-class LinearModel:
-    """A straight line in each output.
-
-    Attributes
-    ----------
-    scaler : Scaler
-        Applied to the features first.
-    coefficients : array of shape (n_features, n_columns)
-        For two classes, one column: the log-odds of the second.
-    intercept : array of shape (n_columns,)
-        Added.
-    is_classification : bool
-        Whether the columns are scores of classes.
-    """
-
-    scaler: Scaler
-    coefficients: Floats
-    intercept: Floats
-    is_classification: bool
-
-    def predict(self, values: Floats) -> Floats:
-        """Return probabilities (n_rows, n_classes), or values (n_rows, 1)."""
-        result: Floats = self.scaler.transform(values) @ self.coefficients + self.intercept
-        return probabilities(result) if self.is_classification else result
-
-
 def fit_linear(
     params: Params, context: FitContext, train: Rows, _valid: Rows | None
-) -> LinearModel:
+) -> NetworkModel:
     """Fit a logistic regression, or a ridge regression, with penalty ``params["penalty"]``."""
     from sklearn.linear_model import Ridge
 
     scaler = Scaler.fitted(train)
     rows = scaler.rows(train)
-    if context.task.is_classification:
+    is_class = context.task.is_classification
+    if is_class:
         model = _fit_logistic(params, context, rows)
     else:
         with limited(context.n_threads), unfinished_allowed():
             model = Ridge(alpha=params["penalty"])
             model.fit(rows.X.values, rows.y, sample_weight=rows.weight)
-    return LinearModel(
-        scaler=scaler,
-        coefficients=np.atleast_2d(model.coef_).T.copy(),
-        intercept=np.atleast_1d(model.intercept_),
-        is_classification=context.task.is_classification,
-    )
+    coefficients, intercept = np.atleast_2d(model.coef_).T, np.atleast_1d(model.intercept_)
+    return straight_line(scaler, coefficients, intercept, is_classification=is_class)
 
 
 def _fit_logistic(params: Params, context: FitContext, rows: Rows) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,13 +15,20 @@ from automl_fuse.specs import (
     FitContext,
     Floats,
     LearnerSpec,
+    Link,
     Params,
     Rows,
     Shape,
     Suggest,
+    link_to_onnx,
+    linked,
 )
-from automl_fuse_sklearn.calibration import Calibrated, fit_calibrated
+from automl_fuse_sklearn.calibration import fit_calibrated
 from automl_fuse_sklearn.common import ModelLearner, Scaler, limited
+
+if TYPE_CHECKING:
+    from automl_fuse.specs import Graph, Tensor
+    from automl_fuse_sklearn.predictor import Predictor
 
 
 @dataclass(frozen=True)
@@ -42,10 +49,34 @@ class GaussianScorer:
         result: Floats = scaled @ self.linear + scaled**2 @ self.quadratic + self.constant
         return result
 
+    def calibrated(self, scale: Floats, shift: Floats) -> GaussianScorer:
+        """Return the classifier whose scores are scaled, shifted, and centred in each row.
+
+        Probabilities depend on differences of scores only; small scores are exacter.
+        """
+        parts = (self.linear * scale, self.quadratic * scale, self.constant * scale + shift)
+        centred = [part - part.mean(axis=-1, keepdims=True) for part in parts]
+        return GaussianScorer(self.scaler, *centred)
+
+    def predict(self, values: Floats) -> Floats:
+        """Return probabilities (n_rows, n_classes)."""
+        return linked(self.scores(values), Link.SOFTMAX)
+
+    def to_onnx(self, graph: Graph, features: Tensor) -> Tensor:
+        """Write the quadratic form and the softmax."""
+        scaled = self.scaler.to_onnx(graph, features)
+        squared = graph.node("Mul", [scaled, scaled])
+        linear, quadratic, constant = (
+            graph.constant(part) for part in (self.linear, self.quadratic, self.constant)
+        )
+        scores = graph.node("Gemm", [scaled, linear, constant])
+        scores = graph.node("Gemm", [squared, quadratic, scores])
+        return link_to_onnx(graph, scores, Link.SOFTMAX)
+
 
 def fit_naive_bayes(
     params: Params, context: FitContext, train: Rows, _valid: Rows | None
-) -> Calibrated:
+) -> Predictor:
     """Fit independent Gaussians for each class, then calibrate their overconfidence away."""
     with limited(context.n_threads):
         return fit_calibrated(partial(_fit_scorer, params), train, context)

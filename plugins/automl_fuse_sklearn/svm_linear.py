@@ -15,6 +15,7 @@ from automl_fuse.specs import (
     FitContext,
     Floats,
     LearnerSpec,
+    NetworkModel,
     Params,
     Rows,
     Shape,
@@ -26,10 +27,11 @@ from automl_fuse_sklearn.common import (
     Scaler,
     affordable,
     outputs,
+    straight_line,
     unfinished_allowed,
     weights_of,
 )
-from automl_fuse_sklearn.linear import ENCODERS, LinearModel
+from automl_fuse_sklearn.linear import ENCODERS
 
 if TYPE_CHECKING:
     from automl_fuse_sklearn.predictor import Predictor
@@ -40,7 +42,7 @@ _SECONDS_PER_VALUE = 6e-9
 
 @dataclass(frozen=True)
 class LinearScorer:
-    """Margins of linear classifiers, one against the rest."""
+    """Margins of linear classifiers, one against the rest; of two classes, one margin."""
 
     scaler: Scaler
     coefficients: Floats
@@ -50,6 +52,17 @@ class LinearScorer:
         """Return margins (n_rows, n_classes)."""
         margins: Floats = self.scaler.transform(values) @ self.coefficients + self.intercept
         return np.hstack([-margins, margins]) if margins.shape[1] == 1 else margins
+
+    def calibrated(self, scale: Floats, shift: Floats) -> NetworkModel:
+        """Return the line of the scaled and shifted margins; of two, of their difference."""
+        if self.coefficients.shape[1] == 1:
+            scale, shift = scale.sum(keepdims=True), np.diff(shift)
+        return straight_line(
+            self.scaler,
+            self.coefficients * scale,
+            self.intercept * scale + shift,
+            is_classification=True,
+        )
 
 
 def fit_svm_linear(
@@ -70,12 +83,8 @@ def fit_svm_linear(
     )
     with unfinished_allowed():
         model.fit(scaler.transform(train.X.values), train.y, sample_weight=weights_of(train))
-    return LinearModel(
-        scaler=scaler,
-        coefficients=np.reshape(model.coef_, (-1, 1)).copy(),
-        intercept=np.atleast_1d(model.intercept_),
-        is_classification=False,
-    )
+    coefficients, intercept = np.reshape(model.coef_, (-1, 1)), np.atleast_1d(model.intercept_)
+    return straight_line(scaler, coefficients, intercept, is_classification=False)
 
 
 def _fit_scorer(params: Params, context: FitContext, rows: Rows) -> LinearScorer:
@@ -92,7 +101,7 @@ def _fit_scorer(params: Params, context: FitContext, rows: Rows) -> LinearScorer
     )
     with unfinished_allowed():
         model.fit(scaler.transform(rows.X.values), rows.y, sample_weight=rows.weight)
-    return LinearScorer(scaler, model.coef_.T.copy(), model.intercept_)
+    return LinearScorer(scaler, model.coef_.T, model.intercept_)
 
 
 def _passes(context: FitContext, rows: Rows, n_outputs: int) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
@@ -16,10 +16,13 @@ from automl_fuse.specs import (
     FitContext,
     Floats,
     LearnerSpec,
+    Link,
     Params,
     Rows,
     Shape,
     Suggest,
+    link_to_onnx,
+    linked,
 )
 from automl_fuse_sklearn.calibration import fit_calibrated
 from automl_fuse_sklearn.common import (
@@ -32,6 +35,7 @@ from automl_fuse_sklearn.common import (
 )
 
 if TYPE_CHECKING:
+    from automl_fuse.specs import Graph, Tensor
     from automl_fuse_sklearn.predictor import Predictor
 
 MAX_ROWS = 8_000
@@ -58,6 +62,8 @@ class KernelModel:
         Height of each bump in each output.
     intercept : array of shape (n_outputs,)
         Added.
+    link : Link
+        From the sums to predictions.
     """
 
     scaler: Scaler
@@ -65,6 +71,7 @@ class KernelModel:
     gamma: float
     coefficients: Floats
     intercept: Floats
+    link: Link = Link.IDENTITY
 
     def scores(self, values: Floats) -> Floats:
         """Return (n_rows, n_outputs) sums."""
@@ -77,9 +84,30 @@ class KernelModel:
             parts.append(np.exp(-self.gamma * square) @ self.coefficients + self.intercept)
         return np.vstack(parts)
 
+    def calibrated(self, scale: Floats, shift: Floats) -> KernelModel:
+        """Return the classifier whose scores are scaled and shifted."""
+        return replace(
+            self,
+            coefficients=self.coefficients * scale,
+            intercept=self.intercept * scale + shift,
+            link=Link.SOFTMAX,
+        )
+
     def predict(self, values: Floats) -> Floats:
-        """Return values (n_rows, 1) of a regression."""
-        return self.scores(values)
+        """Return probabilities (n_rows, n_classes), or values (n_rows, 1)."""
+        return linked(self.scores(values), self.link)
+
+    def to_onnx(self, graph: Graph, features: Tensor) -> Tensor:
+        """Write the sums, -gamma · |x - v|² taken apart as in ``scores``."""
+        scaled = self.scaler.to_onnx(graph, features)
+        own = graph.node("ReduceSumSquare", [scaled, graph.constant(np.array([1]))])
+        own = graph.node("Mul", [own, graph.constant(np.array(self.gamma))])
+        slope = graph.constant(2.0 * self.gamma * self.vectors.T)
+        sizes = graph.constant(-self.gamma * np.sum(self.vectors**2, axis=1))
+        power = graph.node("Sub", [graph.node("Gemm", [scaled, slope, sizes]), own])
+        bumps = graph.node("Exp", [power])
+        parts = [graph.constant(part) for part in (self.coefficients, self.intercept)]
+        return link_to_onnx(graph, graph.node("Gemm", [bumps, *parts]), self.link)
 
 
 def fit_svm_rbf(params: Params, context: FitContext, train: Rows, _valid: Rows | None) -> Predictor:

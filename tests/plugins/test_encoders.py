@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import automl_fuse_encoders
+from automl_fuse import front_end
 from automl_fuse.specs import (
     MISSING_CODE,
     UNSEEN_CODE,
@@ -589,12 +590,10 @@ def test_ngram_weights_are_those_of_scikit_learn() -> None:
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     rows = ["the cat sat on the mat", "A cat, a mat", "no dogs on the mat", "dog"]
-    reduced = text._Reduced.fit(texts(*rows), np.random.default_rng(0))
-    known: text.Known = {}
-    counts = reduced.terms.count(rows, text._lower_words, text._ngrams, known)
-    own = reduced.terms.weigh(counts).toarray()
+    terms = text._fit_places(texts(*rows), np.random.default_rng(0)).terms
+    own = terms(rows)
     theirs = TfidfVectorizer(
-        analyzer="char_wb", ngram_range=(3, 4), sublinear_tf=True, vocabulary=reduced.terms.index
+        analyzer="char_wb", ngram_range=(3, 4), sublinear_tf=True, vocabulary=terms.index
     ).fit_transform(rows)
     np.testing.assert_allclose(own, theirs.toarray(), rtol=1e-12)
 
@@ -617,7 +616,7 @@ def test_text_is_encoded_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     columns, y = spam(90)
     for name in ("ngrams", "words"):
         encoder, fitted = fit(name, columns, y)
-        monkeypatch.setattr(text, "CHUNK_ROWS", 7)
+        monkeypatch.setattr(front_end, "CHUNK_ROWS", 7)
         np.testing.assert_array_equal(encoder.transform(columns).values, fitted.values)
         monkeypatch.undo()
 

@@ -14,7 +14,7 @@ import pytest
 
 import automl_fuse_sklearn
 from automl_fuse.errors import PluginError
-from automl_fuse.specs import Cost, FitContext, Matrix, Rows, Shape, Task
+from automl_fuse.specs import Cost, FitContext, Link, Matrix, Rows, Shape, Task, linked
 from automl_fuse_sklearn import calibration, common, forest, hist_gradient_boosting, mlp, trees
 
 if TYPE_CHECKING:
@@ -280,8 +280,8 @@ def test_past_deadline_keeps_one_tree(name: str) -> None:
 def test_past_deadline_keeps_the_first_chunk_of_boosting() -> None:
     name = "hist_gradient_boosting"
     learner = fitted(name, Task.BINARY, make_rows(Task.BINARY), deadline=Past())
-    assert learner.model._model.n_iter_ == 25
-    assert fitted(name, Task.BINARY, make_rows(Task.BINARY)).model._model.n_iter_ > 100
+    assert learner.model.model.n_iter_ == 25
+    assert fitted(name, Task.BINARY, make_rows(Task.BINARY)).model.model.n_iter_ > 100
 
 
 @pytest.mark.parametrize(("name", "task"), CASES)
@@ -425,7 +425,7 @@ def test_packed_trees_predict_like_scikit_learn(task: Task) -> None:
     forest = kind(n_estimators=10, random_state=0).fit(train.X.values, train.y)
     prior = common.mean_target(train, context(task))
     packed = trees.pack([e.tree_ for e in forest.estimators_], prior)
-    model = trees.Trees(packed, prior, 0.0)
+    model = trees.Trees(packed)
     expected = forest.predict(test.X.values)[:, None]
     if task is not Task.REGRESSION:
         expected = forest.predict_proba(test.X.values)
@@ -465,7 +465,7 @@ def test_boosting_keeps_the_best_iteration() -> None:
     stopped = fitted("hist_gradient_boosting", Task.BINARY, rows, valid)
     long = fitted("hist_gradient_boosting", Task.BINARY, rows)
     params = SPECS["hist_gradient_boosting"].portfolio[0].params
-    assert stopped.model._model.n_iter_ < 0.4 * hist_gradient_boosting.iterations(params)
+    assert stopped.model.model.n_iter_ < 0.4 * hist_gradient_boosting.iterations(params)
     assert loss(Task.BINARY, valid.y, stopped.predict(valid.X)) < loss(
         Task.BINARY, valid.y, long.predict(valid.X)
     )
@@ -476,7 +476,7 @@ def test_elastic_net_drops_useless_features() -> None:
     spec = SPECS["elastic_net"]
     learner: Any = spec.build({"penalty": 0.1, "l1_share": 1.0}, context(Task.REGRESSION))
     learner.fit(rows, None)
-    used = np.flatnonzero(learner.model.coefficients[:, 0])
+    used = np.flatnonzero(learner.model.layers[0].weight[:, 0])
     assert used.tolist() == [0]
 
 
@@ -491,7 +491,7 @@ def test_elastic_net_finds_the_minimum_of_scikit_learn() -> None:
         {"penalty": 0.05, "l1_share": 0.5}, context(Task.REGRESSION)
     )
     learner.fit(rows, None)
-    np.testing.assert_allclose(learner.model.coefficients[:, 0], oracle.coef_, atol=2e-3)
+    np.testing.assert_allclose(learner.model.layers[0].weight[:, 0], oracle.coef_, atol=2e-3)
 
 
 @pytest.mark.parametrize("n_classes", [2, 4])
@@ -529,15 +529,21 @@ def test_equal_distances_do_not_depend_on_the_batch() -> None:
 
 def test_calibration_learns_the_scale_of_scores() -> None:
     class Margins:
+        def __init__(self, scale: Any = 1.0, shift: Any = 0.0) -> None:
+            self.scale, self.shift = scale, shift
+
         def scores(self, values: Any) -> Any:
-            return np.hstack([-values, values])
+            return np.hstack([-values, values]) * self.scale + self.shift
+
+        def calibrated(self, scale: Any, shift: Any) -> Any:
+            return Margins(scale, shift)
 
     rng = np.random.default_rng(0)
     values = rng.normal(size=(4_000, 1))
     y = (rng.random(4_000) < 1.0 / (1.0 + np.exp(-3.0 * values[:, 0]))).astype(np.int64)
     rows = Rows(X=Matrix.numbers(values, ("x",)), y=y)
     model = calibration.fit_calibrated(lambda _rows: Margins(), rows, context(Task.BINARY))
-    predicted = model.predict(np.array([[0.0], [0.5], [-1.0]]))[:, 1]
+    predicted = linked(model.scores(np.array([[0.0], [0.5], [-1.0]])), Link.SOFTMAX)[:, 1]
     np.testing.assert_allclose(predicted, 1 / (1 + np.exp([0.0, -1.5, 3.0])), atol=0.05)
 
 
@@ -549,7 +555,7 @@ def test_the_network_follows_its_gradient() -> None:
     features = rng.normal(size=(16, 3)).astype(np.float32)
     goal = common.indicators(np.arange(16) % 2, 2).astype(np.float32)
     weight = rng.uniform(0.5, 2.0, size=(16, 1)).astype(np.float32)
-    trainer.learn(features, goal, weight, 0.0)
+    trainer.learn(mlp.Data(features, goal, weight), 0.0)
     slope = trainer._slope.vector.astype(np.float64)
 
     def mean_loss() -> float:
@@ -572,3 +578,164 @@ def test_the_network_keeps_its_best_epoch() -> None:
     watched = fitted("mlp", Task.REGRESSION, train, noise).predict(train.X)
     free = fitted("mlp", Task.REGRESSION, train).predict(train.X)
     assert loss(Task.REGRESSION, noise.y, watched) < 0.2 * loss(Task.REGRESSION, noise.y, free)
+
+
+# --------------------------------------------------------------------------- refits, students
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"), [("mlp", "epochs"), ("hist_gradient_boosting", "iterations")]
+)
+def test_tuned_params_keep_a_refit_from_overfitting(name: str, expected: str) -> None:
+    train, other = (make_rows(Task.BINARY, n_rows=120, seed=s) for s in (0, 1))
+    rng = np.random.default_rng(2)
+    for rows in (train, other):
+        noise = rng.random(120) < 0.4
+        rows.y[noise] = 1 - rows.y[noise]
+    tuned = dict(fitted(name, Task.BINARY, train, other).tuned())
+    assert set(tuned) == {expected}
+    spec = SPECS[name]
+    refit: Any = spec.build(spec.portfolio[0].params | tuned, context(Task.BINARY))
+    refit.fit(train, None)
+    assert refit.tuned() == {}
+    free = fitted(name, Task.BINARY, train)
+    losses = [loss(Task.BINARY, other.y, model.predict(other.X)) for model in (refit, free)]
+    assert losses[0] < losses[1] - 0.05
+
+
+def test_boosting_refits_the_same_number_of_iterations() -> None:
+    spec = SPECS["hist_gradient_boosting"]
+    learner: Any = spec.build(spec.portfolio[0].params | {"iterations": 31}, context(Task.BINARY))
+    learner.fit(make_rows(Task.BINARY), None)
+    assert learner.model.model.n_iter_ == 31
+
+
+def test_other_learners_have_nothing_to_tune() -> None:
+    for name in set(SPECS) - {"mlp", "hist_gradient_boosting"}:
+        assert fitted(name, Task.BINARY, make_rows(Task.BINARY, n_rows=40)).tuned() == {}
+
+
+def test_which_learners_read_soft_labels() -> None:
+    assert {name for name, spec in SPECS.items() if spec.soft_labels} == {"mlp", "elastic_net"}
+
+
+@pytest.mark.parametrize("name", ["mlp", "elastic_net"])
+@pytest.mark.parametrize("task", [Task.BINARY, Task.MULTICLASS])
+def test_soft_labels_take_the_place_of_codes(name: str, task: Task) -> None:
+    rows = make_rows(task)
+    hard = common.indicators(rows.y, N_CLASSES[task])
+    plain = fitted(name, task, rows, rows).predict(rows.X)
+    certain = Rows(X=rows.X, y=np.zeros_like(rows.y), soft=hard)
+    np.testing.assert_allclose(fitted(name, task, certain, certain).predict(rows.X), plain)
+
+
+@pytest.mark.parametrize("name", ["mlp", "elastic_net"])
+def test_soft_labels_are_learned_as_probabilities(name: str) -> None:
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(400, 3))
+    second = 1.0 / (1.0 + np.exp(-values @ [0.5, -0.3, 0.2]))
+    soft = np.column_stack([1.0 - second, second])
+    X = Matrix.numbers(values, "abc")
+    rows = Rows(X=X, y=rng.integers(0, 2, size=400), soft=soft)
+    assert np.abs(fitted(name, Task.BINARY, rows, rows).predict(X) - soft).max() < 0.03
+
+
+def test_soft_labels_of_validation_rows_end_the_training() -> None:
+    rows = make_rows(Task.BINARY)
+    predicted = np.full((240, 2), (0.9, 0.1))
+    soft = Rows(X=rows.X, y=rows.y, soft=np.full((240, 2), 0.5))
+    expected = -0.5 * (np.log(0.9) + np.log(0.1))
+    assert common.loss_of(soft, predicted, context(Task.BINARY)) == pytest.approx(expected)
+
+
+def paired_rows(task: Task, n_pairs: int) -> tuple[Rows, Any]:
+    """Return rows labelled by a smooth teacher, and the teacher's scores."""
+
+    def teacher(values: Any) -> Any:
+        return 2.0 * np.sin(1.5 * values[:, 0]) + values[:, 1] * values[:, 2]
+
+    rng = np.random.default_rng(5)
+    first = rng.normal(size=(n_pairs, 4))
+    values = np.vstack([first, first + 0.2 * rng.normal(size=first.shape)])
+    scores = teacher(values)
+    second = 1.0 / (1.0 + np.exp(-scores))
+    X = Matrix.numbers(values, "abcd")
+    if task is Task.REGRESSION:
+        return Rows(X=X, y=scores), teacher
+    soft = np.column_stack([1.0 - second, second])
+    return Rows(X=X, y=(second > 0.5).astype(np.int64), soft=soft), teacher
+
+
+@pytest.mark.parametrize("task", [Task.BINARY, Task.REGRESSION])
+def test_matching_brings_changes_closer_to_the_teachers(task: Task) -> None:
+    rows, teacher = paired_rows(task, n_pairs=250)
+
+    def error(matching: float) -> float:
+        params = {"width": 32, "depth": 2, "learning_rate": 1e-2, "weight_decay": 0.0}
+        params |= {"dropout": 0.0, "epochs": 150, "matching": matching}
+        learner = SPECS["mlp"].build(params, context(task))
+        learner.fit(rows, None)
+        predicted = learner.predict(rows.X)
+        if task is not Task.REGRESSION:
+            predicted = np.log(predicted[:, 1:] / predicted[:, :1])
+        slip = predicted[:, 0] - teacher(rows.X.values)
+        return float(np.mean((slip[250:] - slip[:250]) ** 2))
+
+    assert error(0.3) < 0.5 * error(0.0)
+
+
+@pytest.mark.parametrize("task", list(Task))
+def test_matching_follows_its_gradient(task: Task) -> None:
+    rng = np.random.default_rng(0)
+    n_outputs = N_CLASSES[task]
+    goal = rng.dirichlet(np.ones(3), size=16)[:, :n_outputs]
+    soft = None if task is Task.REGRESSION else goal / goal.sum(axis=1, keepdims=True)
+    rows = Rows(
+        X=Matrix.numbers(rng.normal(size=(16, 3)), "abc"),
+        y=goal[:, 0] if soft is None else soft.argmax(axis=1),
+        soft=soft,
+        weight=np.tile(rng.uniform(0.5, 1.5, size=8), 2),
+    )
+    scaler = common.Scaler(np.zeros(3), np.ones(3))
+    data = mlp.Data.of(rows, scaler, {"matching": 0.5}, context(task))
+    network = mlp.Network.drawn((3, 8, n_outputs), rng)
+    plan = mlp.Plan(epochs=1, batch=16, rate=0.0, decay=0.0, dropout=0.0)
+    trainer = mlp.Trainer(network, plan, context(task), rng)
+    scores = rng.normal(size=(16, n_outputs)).astype(np.float32)
+    slope = trainer._error(scores, data) - trainer._error(
+        scores, mlp.Data(data.features, data.goal, data.weight)
+    )
+    teacher = goal if soft is None else np.log(np.maximum(soft, 1e-4))
+
+    def penalty(student: Any) -> float:
+        slip = (student - teacher)[8:] - (student - teacher)[:8]
+        change = teacher[8:] - teacher[:8]
+        if soft is not None:
+            slip, change = (each - each.mean(axis=1, keepdims=True) for each in (slip, change))
+        spread = np.mean(np.sum(change**2, axis=1))
+        return float(0.5 * np.mean(data.weight[:8, 0] * np.sum(slip**2, axis=1)) / spread)
+
+    for i, j in ((0, 0), (7, n_outputs - 1), (8, 0), (15, n_outputs - 1)):
+        step = np.zeros((16, n_outputs))
+        step[i, j] = 1e-4
+        expected = (penalty(scores + step) - penalty(scores - step)) / 2e-4
+        assert slope[i, j] == pytest.approx(expected, rel=1e-3, abs=1e-5)
+
+
+def test_matching_takes_pairs() -> None:
+    rows = make_rows(Task.REGRESSION, n_rows=61)
+    params = SPECS["mlp"].portfolio[0].params | {"matching": 0.1}
+    learner = SPECS["mlp"].build(params, context(Task.REGRESSION))
+    with pytest.raises(PluginError, match="61 training rows"):
+        learner.fit(rows, None)
+    data = mlp.Data.of(
+        make_rows(Task.REGRESSION, n_rows=60),
+        common.Scaler(np.zeros(4), np.ones(4)),
+        params,
+        context(Task.REGRESSION),
+    )
+    batch = data.take(np.array([3, 29]))
+    np.testing.assert_array_equal(batch.goal, data.goal[[3, 29, 33, 59]])
+    expected = data.goal[[33, 59]] - data.goal[[3, 29]]
+    np.testing.assert_allclose(batch.change, expected, rtol=1e-6)
+    assert mlp.Plan.of(params, 60).dropout == 0.0

@@ -9,20 +9,24 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from automl_fuse.specs import (
     ALL_TASKS,
     Configuration,
     Cost,
     FitContext,
     LearnerSpec,
+    Link,
     Params,
     Rows,
     Shape,
     Suggest,
+    link_to_onnx,
 )
 
 if TYPE_CHECKING:
-    from automl_fuse.specs import Floats, Matrix
+    from automl_fuse.specs import Floats, Graph, Matrix, Tensor
 
 _HURRIED_LANDMARKS = 16
 
@@ -74,6 +78,31 @@ class KernelMap:
             return probabilities
         values: Floats = self._model.predict(features)[:, None]
         return values
+
+    def to_onnx(self, graph: Graph, features: Tensor) -> Tensor:
+        """Write ``predict`` into a graph: pipelines with this learner can then be exported."""
+        landmarks, gamma = self._kernel.components_, self._kernel.gamma
+        # The exponents, -gamma * |x - landmark|², as three terms of which one is a product.
+        axis = graph.constant(np.array([1]))
+        squares = graph.node("ReduceSumSquare", [features, axis])
+        lengths = graph.node("Mul", [squares, graph.constant(np.array(gamma))])
+        products = graph.node(
+            "Gemm",
+            [
+                features,
+                graph.constant(2 * gamma * landmarks.T),
+                graph.constant(-gamma * (landmarks**2).sum(axis=1)),
+            ],
+        )
+        exponents = graph.node("Sub", [products, lengths])
+        kernel = graph.node("Exp", [graph.node("Min", [exponents, graph.constant(np.array(0.0))])])
+        # The map to kernel features and the linear model are one matrix.
+        slopes = self._kernel.normalization_.T @ np.atleast_2d(self._model.coef_).T
+        intercepts = np.atleast_1d(self._model.intercept_)
+        scores = graph.node("Gemm", [kernel, graph.constant(slopes), graph.constant(intercepts)])
+        if not self._classifies:
+            return scores
+        return link_to_onnx(graph, scores, Link.SOFTMAX if slopes.shape[1] > 1 else Link.LOGISTIC)
 
     def _linear_model(self) -> Any:
         from sklearn.linear_model import LogisticRegression, Ridge

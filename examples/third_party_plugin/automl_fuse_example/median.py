@@ -9,7 +9,13 @@ import numpy as np
 from automl_fuse.specs import ALL_TASKS, FusionContext, FusionSpec, Params
 
 if TYPE_CHECKING:
-    from automl_fuse.specs import Array, Floats
+    from collections.abc import Sequence
+
+    from automl_fuse.specs import Array, Floats, Graph, Tensor
+
+_LEAST_TOTAL = 1e-9
+"""Sum of medians up to which they count as 0: the last bits of a probability, which differ
+between NumPy and other runtimes, must not decide between median and mean."""
 
 
 class Median:
@@ -36,8 +42,29 @@ class Median:
         total = middle.sum(axis=1, keepdims=True)
         # Where every class has a median of 0, because the members disagree and are certain, the
         # mean is what is left.
-        share: Floats = middle / np.where(total > 0, total, 1.0)
-        return np.where(total > 0, share, predictions.mean(axis=0))
+        share: Floats = middle / np.maximum(total, _LEAST_TOTAL)
+        return np.where(total > _LEAST_TOTAL, share, predictions.mean(axis=0))
+
+    def to_onnx(self, graph: Graph, predictions: Sequence[Tensor]) -> Tensor:
+        """Write ``combine`` into a graph; predictions (n_rows, n_outputs), one a member."""
+        axis = graph.constant(np.array([1]))
+        rows = [graph.node("Unsqueeze", [each, axis]) for each in predictions]
+        stacked = graph.node("Concat", rows, {"axis": 1})
+        # The largest half in falling order: its last, or its last two, are in the middle.
+        n_members = len(predictions)
+        half = n_members // 2 + 1
+        size = graph.constant(np.array([half]))
+        largest, _ = graph.nodes("TopK", [stacked, size], 2, {"axis": 1})
+        last = graph.constant(np.arange(half - 1 if n_members % 2 else half - 2, half))
+        central = graph.node("Gather", [largest, last], {"axis": 1})
+        middle = graph.node("ReduceMean", [central, axis], {"keepdims": 0})
+        if not self._classifies:
+            return middle
+        total = graph.node("ReduceSum", [middle, axis])
+        least = graph.constant(np.array(_LEAST_TOTAL))
+        share = graph.node("Div", [middle, graph.node("Max", [total, least])])
+        mean = graph.node("ReduceMean", [stacked, axis], {"keepdims": 0})
+        return graph.node("Where", [graph.node("Greater", [total, least]), share, mean])
 
 
 SPEC = FusionSpec(name="median", api_version=1, tasks=ALL_TASKS, build=Median)

@@ -1,0 +1,149 @@
+"""How fast an artefact predicts, inside onnxruntime and through ``predict``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from automl_fuse.budget import Stopwatch
+from automl_fuse.errors import DataError
+from automl_fuse.graph import IR_VERSION, OPSET
+from automl_fuse.table import read_table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from automl_fuse.artefact.portable import PortablePipeline
+    from automl_fuse.specs import Array, Floats
+
+BATCHES: Final = (1, 10, 100, 1_000, 10_000)
+"""Rows at a time that are timed if none are named."""
+_WARM_UPS: Final = 3
+_FEWEST_CALLS: Final = 10
+_MOST_CALLS: Final = 2_000
+_ENOUGH_SECONDS: Final = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Speed:
+    """Time that a batch takes.
+
+    Attributes
+    ----------
+    rows : int
+        Rows of the batch.
+    p50_us, p99_us : float
+        Median and 99th percentile of a call, in microseconds.
+    rows_per_second : float
+        At the median.
+    """
+
+    rows: int
+    p50_us: float
+    p99_us: float
+    rows_per_second: float
+
+
+def time_graph(pipeline: PortablePipeline, data: Any, batch: int) -> Speed:
+    """Time the graph alone: its inputs and outputs are onnxruntime's own values.
+
+    Parameters
+    ----------
+    pipeline : PortablePipeline
+        What is timed.
+    data : table
+        Rows, repeated or cut to the size of the batch.
+    batch : int
+        Rows at a time.
+
+    Raises
+    ------
+    DataError
+        If the table has no row.
+    """
+    values = own_values(pipeline.graph_inputs(_batch(pipeline, data, batch)))
+    return _speed(lambda: pipeline.session.run_with_ort_values(None, values), batch)
+
+
+def time_predict(pipeline: PortablePipeline, data: Any, batch: int) -> Speed:
+    """Time ``predict`` of columns in memory; parameters as for ``time_graph``."""
+    rows = _batch(pipeline, data, batch)
+    return _speed(lambda: pipeline.predict(rows), batch)
+
+
+def _batch(pipeline: PortablePipeline, data: Any, batch: int) -> dict[str, Array]:
+    """Return columns of as many rows as a batch has."""
+    table = read_table(data, only=frozenset(pipeline.columns_read_))
+    if not table.n_rows:
+        raise DataError("the table has no rows to time the pipeline with")
+    return dict(table.take(np.arange(batch) % table.n_rows).columns)
+
+
+def _speed(call: Callable[[], object], rows: int) -> Speed:
+    for _ in range(_WARM_UPS):
+        call()
+    seconds: list[float] = []
+    total = Stopwatch()
+    while len(seconds) < _FEWEST_CALLS or (
+        len(seconds) < _MOST_CALLS and total.seconds() < _ENOUGH_SECONDS
+    ):
+        watch = Stopwatch()
+        call()
+        seconds.append(watch.seconds())
+    median, slow = _percentiles(seconds)
+    return Speed(rows=rows, p50_us=1e6 * median, p99_us=1e6 * slow, rows_per_second=rows / median)
+
+
+def _percentiles(seconds: Sequence[float]) -> Floats:
+    found: Floats = np.percentile(seconds, [50, 99])
+    return found
+
+
+def own_values(feeds: Mapping[str, Array]) -> dict[str, Any]:
+    """Return inputs as values of onnxruntime's own, so that no call converts them.
+
+    It takes numbers from NumPy, but not texts: those come out of a graph that holds them as
+    constants.
+    """
+    import onnxruntime
+
+    values = {}
+    for name, array in feeds.items():
+        if array.dtype == object:
+            session = onnxruntime.InferenceSession(
+                _constant_model(array), providers=["CPUExecutionProvider"]
+            )
+            values[name] = session.run_with_ort_values(None, {})[0]
+        else:
+            values[name] = onnxruntime.OrtValue.ortvalue_from_numpy(array)
+    return values
+
+
+def _constant_model(texts: Array) -> bytes:
+    """Return an ONNX file whose only output is an array of texts; numbers are field numbers."""
+    shape = b"".join(_number(1, size) for size in texts.shape)
+    cells = b"".join(_bytes(6, text.encode()) for text in texts.ravel().tolist())
+    tensor = shape + _number(2, 8) + cells + _bytes(8, b"in")
+    node = _bytes(1, b"in") + _bytes(2, b"out") + _bytes(4, b"Identity")
+    output = _bytes(1, b"out") + _bytes(2, _bytes(1, _number(1, 8)))
+    graph = _bytes(1, node) + _bytes(2, b"texts") + _bytes(5, tensor) + _bytes(12, output)
+    return _number(1, IR_VERSION) + _bytes(7, graph) + _bytes(8, _number(2, OPSET))
+
+
+def _number(field: int, value: int) -> bytes:
+    return _varint(field << 3) + _varint(value)
+
+
+def _bytes(field: int, content: bytes) -> bytes:
+    return _varint(field << 3 | 2) + _varint(len(content)) + content
+
+
+def _varint(value: int) -> bytes:
+    written = bytearray()
+    while value > 0x7F:
+        written.append(value & 0x7F | 0x80)
+        value >>= 7
+    written.append(value)
+    return bytes(written)

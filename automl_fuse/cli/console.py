@@ -1,0 +1,72 @@
+"""What commands print: text, tables, JSON."""
+
+from __future__ import annotations
+
+import json
+import sys
+from math import isfinite
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+
+def say(text: str = "") -> None:
+    """Print a line of the result."""
+    sys.stdout.write(f"{text}\n")
+
+
+def warn(text: str) -> None:
+    """Print a line that is not part of the result."""
+    sys.stderr.write(f"{text}\n")
+
+
+def say_json(content: object) -> None:
+    """Print JSON; numbers that are not finite become null, for JSON has none."""
+    say(json.dumps(_finite(content), indent=1, default=str, allow_nan=False))
+
+
+def say_table(
+    rows: Sequence[Mapping[str, Any]], formats: Mapping[str, Callable[[Any], str]]
+) -> None:
+    """Print rows in columns, one for each key of the first row.
+
+    Parameters
+    ----------
+    rows : sequence of mapping
+        What is printed; None is left blank.
+    formats : mapping of str to callable
+        How the values of some columns become text. Those columns are flush right.
+    """
+    names = list(rows[0]) if rows else []
+    cells = [[_cell(row.get(name), formats.get(name, str)) for name in names] for row in rows]
+    lines = [names, *cells]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(names))]
+    for line in lines:
+        say(
+            "  ".join(
+                text.rjust(width) if name in formats else text.ljust(width)
+                for text, width, name in zip(line, widths, names, strict=True)
+            ).rstrip()
+        )
+
+
+def size(count: int) -> str:
+    """Return a number of bytes in words."""
+    if count < 10_000:
+        return f"{count:,} bytes"
+    return f"{count / 1e3:,.0f} kB" if count < 10_000_000 else f"{count / 1e6:,.1f} MB"
+
+
+def _cell(value: Any, form: Callable[[Any], str]) -> str:
+    return "" if value is None else form(value)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _finite(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    if isinstance(value, float) and not isfinite(value):
+        return None
+    return value

@@ -1,0 +1,183 @@
+"""Which students, edits and refits are tried: portfolios first, then Optuna's choices."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from typing import TYPE_CHECKING, Any
+
+from automl_fuse.compression import ask
+from automl_fuse.folds import seed_of
+from automl_fuse.search.outcome import TrialFailure
+from automl_fuse.search.studies import Study
+from automl_fuse.search.workshop import Made, Order
+from automl_fuse.specs import Edit, Refit, Selection, Student, no_space
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from automl_fuse.search.outcome import FinishedMember
+    from automl_fuse.search.studies import Draw, Storage
+    from automl_fuse.specs import (
+        CompressorSpec,
+        FusionContext,
+        LearnerSpec,
+        Params,
+        Proposal,
+        Shape,
+        Teacher,
+    )
+
+_log = logging.getLogger("automl_fuse")
+
+MAX_DRAWS = 200
+"""Points drawn from the compressors' spaces, at most: time ends it long before."""
+
+
+class Orders:
+    """Turns what compressors propose into orders for the workshop.
+
+    Parameters
+    ----------
+    specs : sequence of CompressorSpec
+        Those that do not fit the task are not asked.
+    learners : mapping of str to LearnerSpec
+        What students can be made of.
+    members : sequence of FinishedMember
+        The teacher's, in its order.
+    teacher : Teacher
+        The fused pipeline.
+    shape : Shape
+        Size of a fold, for predicted costs.
+    context : FusionContext
+        What compressors are told.
+    storage : Storage
+        Where their studies are kept.
+    max_draws : int
+        Points drawn from their spaces after the portfolios, at most.
+
+    Attributes
+    ----------
+    selections : list of Selection
+        Member sets that were proposed, each once.
+    failures : list of TrialFailure
+        Compressors that failed.
+    """
+
+    def __init__(
+        self,
+        specs: Sequence[CompressorSpec],
+        learners: Mapping[str, LearnerSpec],
+        members: Sequence[FinishedMember],
+        teacher: Teacher,
+        shape: Shape,
+        context: FusionContext,
+        storage: Storage,
+        max_draws: int = MAX_DRAWS,
+    ) -> None:
+        self._max_draws = max_draws
+        self._specs = [spec for spec in specs if context.task in spec.tasks]
+        self._learners = learners
+        self._members = members
+        self._teacher = teacher
+        self._shape = shape
+        self._context = context
+        self._studies = {
+            spec.name: Study(
+                f"compressor {spec.name}", storage, seed_of(context.seed, "compress", spec.name)
+            )
+            for spec in self._specs
+        }
+        self._draws: dict[str, Draw] = {}
+        self._names: set[str] = set()
+        self.selections: list[Selection] = []
+        self.failures: list[TrialFailure] = []
+
+    def __iter__(self) -> Iterator[Order]:
+        """Give the portfolios by falling merit, then draws, one compressor after the other."""
+        ranked = sorted(
+            ((entry.merit, spec, entry.params) for spec in self._specs for entry in spec.portfolio),
+            key=lambda item: -item[0],
+        )
+        for _, spec, params in ranked:
+            yield from self._orders(spec, params)
+        searchable = [spec for spec in self._specs if spec.space is not no_space]
+        for number in range(self._max_draws if searchable else 0):
+            spec = searchable[number % len(searchable)]
+            draw = self._studies[spec.name].ask(spec.space)
+            orders = self._orders(spec, draw.params)
+            for order in orders:
+                self._draws[order.name] = draw
+            if not orders:
+                draw.fail("It proposed nothing new.")
+            yield from orders
+
+    def hear(self, made: Made) -> None:
+        """Tell the study of a compressor what became of its proposal."""
+        draw = self._draws.pop(made.order.name, None)
+        if draw is not None and made.member is not None:
+            draw.finish(made.member.loss)
+
+    def _orders(self, spec: CompressorSpec, params: Params) -> list[Order]:
+        try:
+            proposals = ask(spec, params, self._teacher, self._context)
+        except Exception as error:  # noqa: BLE001 - a plugin may raise anything; it is recorded
+            _log.warning("Compressor %s failed: %s", spec.name, error)
+            self.failures.append(
+                TrialFailure(
+                    member=spec.name,
+                    learner="",
+                    params=params,
+                    error=traceback.format_exc(),
+                )
+            )
+            return []
+        found = []
+        for proposal in proposals:
+            if isinstance(proposal, Selection):
+                if proposal.members not in {known.members for known in self.selections}:
+                    self.selections.append(proposal)
+                continue
+            order = self._order(proposal)
+            if order.name not in self._names:
+                self._names.add(order.name)
+                found.append(order)
+        return found
+
+    def _order(self, proposal: Proposal) -> Order:
+        if isinstance(proposal, Student):
+            return self._student(proposal)
+        assert isinstance(proposal, Refit | Edit)  # noqa: S101 - selections are kept apart
+        member = self._members[proposal.member]
+        known: dict[str, Any] = {"learner": member.learner, "params": member.params}
+        each = member.fit_seconds / max(1, len(member.folds))
+        if isinstance(proposal, Refit):
+            return Order(name=member.name, folds=(), seconds=1.3 * each, **known)
+        return Order(
+            name=_file_name(f"{proposal.name} {member.name}"),
+            folds=member.folds,
+            edit=proposal,
+            source=member.name,
+            **known,
+        )
+
+    def _student(self, proposal: Student) -> Order:
+        spec = self._learners[proposal.learner]
+        cost = spec.cost(self._shape, proposal.params)
+        return Order(
+            name=_file_name(proposal.name),
+            learner=proposal.learner,
+            params=proposal.params,
+            folds=tuple(range(self._n_folds)),
+            seconds=cost.seconds * (1.0 + proposal.copies),
+            student=proposal,
+        )
+
+    @property
+    def _n_folds(self) -> int:
+        return max((max(member.folds) + 1 for member in self._members), default=0)
+
+
+def _file_name(text: str) -> str:
+    """Return a name that any file system takes."""
+    return "".join(c if c.isalnum() or c in "-_." else "-" for c in text)

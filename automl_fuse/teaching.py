@@ -1,0 +1,144 @@
+"""What a teacher says: labels of training rows, out-of-fold, and of rows made from them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from automl_fuse.augmentation import augment
+from automl_fuse.budget import Deadline
+from automl_fuse.folds import seed_of
+from automl_fuse.lessons import Augmented, teacher_name, write_augmented
+from automl_fuse.run import write_array
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from automl_fuse.folds import Indices
+    from automl_fuse.pipeline import Pipeline
+    from automl_fuse.search import Order
+    from automl_fuse.session import Session
+    from automl_fuse.specs import Columns, Floats
+    from automl_fuse.stages import Fused
+
+MAX_COPIES: Final = 3
+MAX_ROWS: Final = 200_000
+"""Augmented rows, at most."""
+LABELLING: Final = 0.25
+"""Share of the time left that labelling augmented rows may take."""
+
+
+class Teaching:
+    """Writes what students learn from into the run directory, each once.
+
+    Parameters
+    ----------
+    session : Session
+        Data, folds and the run directory.
+    fused : Fused
+        The teacher: its members and their fusion.
+    full : Pipeline
+        The same, able to label new rows.
+    deadline : Deadline
+        When students must be done.
+    """
+
+    def __init__(self, session: Session, fused: Fused, full: Pipeline, deadline: Deadline) -> None:
+        self._session = session
+        self._fused = fused
+        self._full = full
+        self._deadline = deadline
+        self._copies: dict[str, int] = {}
+
+    def prepared(self, orders: Iterable[Order]) -> Iterator[Order]:
+        """Give each order once what its student reads is written.
+
+        Where there is no time to label augmented rows, a student goes without.
+        """
+        for order in orders:
+            student = order.student
+            if student is None:
+                yield order
+                continue
+            name = teacher_name(student.teacher)
+            path = self._session.run.teacher(name)
+            if not path.exists():
+                write_array(path, self._out_of_fold(student.teacher))
+            copies = 0.0
+            if student.copies > 0:
+                copies = min(student.copies, self._augmented(student.teacher))
+            yield replace(order, student=replace(student, copies=copies))
+
+    def _out_of_fold(self, teacher: tuple[int, ...]) -> Floats:
+        """Return what a teacher predicts for training rows that its models have not seen."""
+        oof = np.stack([member.oof for member in self._fused.kept])
+        labels = np.full(oof.shape[1:], np.nan)
+        known = np.isfinite(oof).all(axis=(0, 2))
+        labels[known] = self._combined(oof[:, known], teacher)
+        return labels
+
+    def _combined(self, predictions: Floats, teacher: tuple[int, ...]) -> Floats:
+        """Fuse predictions of all members as a teacher does: some of them by their shares."""
+        if not teacher:
+            fused = self._fused.fitted.fusion.combine(predictions)
+        else:
+            shares = np.maximum(self._fused.fitted.weights[list(teacher)], 1e-6)
+            fused = np.tensordot(shares / shares.sum(), predictions[list(teacher)], axes=1)
+        if self._full.classes_ is None:
+            return fused
+        return self._fused.calibration.probabilities(fused)
+
+    def _augmented(self, teacher: tuple[int, ...]) -> int:
+        """Write augmented rows with a teacher's labels; return how many copies of each row."""
+        name = teacher_name(teacher)
+        if name not in self._copies:
+            data = self._session.data
+            n_rows, n_folds = len(data.y), len(data.folds)
+            seconds = max(0.0, LABELLING * self._deadline.remaining() / n_folds)
+            affordable = int(seconds / max(self._seconds_a_row(teacher), 1e-9))
+            n_asked = min(affordable, MAX_COPIES * n_rows, MAX_ROWS // n_folds)
+            copies = -(-n_asked // n_rows)
+            self._copies[name] = copies
+            if copies:
+                columns, source = augment(data.columns, copies, seed_of(data.seed, "augment"))
+                order = np.random.default_rng(data.seed).permutation(n_rows)
+                order = (order + n_rows * np.arange(copies)[:, None]).ravel()
+                columns, source = columns.take(order), source[order]
+                labels = self._labelled(columns, source, teacher, n_asked)
+                write_augmented(
+                    self._session.run.augmented(name),
+                    Augmented(columns=columns, source=source, labels=labels),
+                )
+        return self._copies[name]
+
+    def _seconds_a_row(self, teacher: tuple[int, ...]) -> float:
+        """Return how long the models of one fold take to label a row."""
+        kept = self._fused.kept
+        members = [kept[position] for position in teacher] if teacher else kept
+        return sum(m.row_seconds / max(1, len(m.folds)) for m in members)
+
+    def _labelled(
+        self, columns: Columns, source: Indices, teacher: tuple[int, ...], n_asked: int
+    ) -> Floats:
+        """Label some rows with the models of each fold, and all asked with those blind to them.
+
+        Returns what ``Augmented.labels`` holds.
+        """
+        folds = self._session.data.folds
+        labels = np.full((len(folds) + 1, columns.n_rows, self._full.n_outputs), np.nan)
+        deadline = Deadline(LABELLING * self._deadline.remaining())
+        for fold, split in enumerate(folds):
+            rows = np.flatnonzero(~np.isin(source, split.valid))[:n_asked]
+            blind = np.flatnonzero(np.isin(source, split.valid))[: -(-n_asked // len(folds))]
+            both = np.concatenate([rows, blind])
+            if deadline.expired():
+                break
+            predictions = np.zeros((len(self._full.members), len(both), self._full.n_outputs))
+            for position, prediction in self._full.fold_predictions(fold, columns.take(both)):
+                predictions[position] = prediction
+            found = self._combined(predictions, teacher)
+            labels[fold, rows] = found[: len(rows)]
+            labels[-1, blind] = found[len(rows) :]
+        return labels

@@ -1,0 +1,168 @@
+"""What compressors share: members in order, forms of fitted learners, the edited learner."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, TypeVar
+
+import numpy as np
+
+from automl_fuse.errors import PluginError
+from automl_fuse.specs import Edit, ForestModel, Link, NetworkModel
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import NoReturn
+
+    from automl_fuse.specs import Floats, Graph, Learner, Matrix, Rows, Teacher, Tensor
+    from automl_fuse_compress.quantised import QuantisedNetwork
+
+_Form = TypeVar("_Form", ForestModel, NetworkModel)
+
+MAX_RANK: Final = 5
+"""Members of the largest shares that are edited: this many and one more."""
+LEAST_PROBABILITY: Final = 1e-3
+"""Of a class, before a row is divided by its sum, where sums are meant to be probabilities."""
+
+
+def members_by_share(teacher: Teacher, form: str = "") -> list[int]:
+    """Return the positions of members of a share above 0, the largest share first.
+
+    With a ``form``, only those that have it, where the teacher tells forms.
+    """
+    order = np.argsort(-teacher.shares, kind="stable")
+    used = [int(member) for member in order if teacher.shares[member] > 0]
+    if not form or not teacher.forms:
+        return used
+    return [member for member in used if teacher.forms[member] == form]
+
+
+def name_of(teacher: Teacher, member: int) -> str:
+    """Return the name of a member, or its position where the teacher has no names."""
+    return teacher.names[member] if teacher.names else f"member_{member}"
+
+
+def ranked_edit(
+    teacher: Teacher, rank: int, edit: Callable[[Learner, Rows], Learner], label: str, form: str
+) -> tuple[Edit, ...]:
+    """Propose an edit of the member with the ``rank``-th largest share, from 0, if there is one.
+
+    Only members of the form, ``"forest"`` or ``"network"``, are counted. One proposal for one
+    point: so the search sees which points are worth it.
+    """
+    members = members_by_share(teacher, form)
+    if rank >= len(members):
+        return ()
+    member = members[rank]
+    return (Edit(name=f"{name_of(teacher, member)}_{label}", member=member, edit=edit),)
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Edits, one after the other.
+
+    Attributes
+    ----------
+    edits : tuple of callable
+        Each edits what the one before it returned.
+    """
+
+    edits: tuple[Callable[[Learner, Rows], Learner], ...]
+
+    def __call__(self, learner: Learner, train: Rows) -> Learner:
+        """Return what the last edit returns."""
+        for edit in self.edits:
+            learner = edit(learner, train)
+        return learner
+
+
+def weights_of(rows: Rows) -> Floats:
+    """Return the sample weights, ones where there are none, of shape (n_rows,)."""
+    return np.ones(len(rows.y)) if rows.weight is None else rows.weight
+
+
+# --------------------------------------------------------------------------- forms
+
+
+def forest_of(learner: Learner) -> ForestModel:
+    """Return the trees of a fitted learner.
+
+    Raises
+    ------
+    PluginError
+        If it has none.
+    """
+    return _form_of(learner, ForestModel, "trees")
+
+
+def network_of(learner: Learner) -> NetworkModel:
+    """Return the layers of a fitted learner.
+
+    Raises
+    ------
+    PluginError
+        If it has none.
+    """
+    return _form_of(learner, NetworkModel, "layers")
+
+
+def _form_of(learner: Learner, form: type[_Form], what: str) -> _Form:
+    give = getattr(learner, "form", None)
+    found = None if give is None else give()
+    if not isinstance(found, form):
+        raise PluginError(
+            f"{type(learner).__name__} has no {what} to edit: its form() must give a "
+            f"{form.__name__}, and gives {type(found).__name__}"
+        )
+    return found
+
+
+@dataclass(frozen=True)
+class EditedLearner:
+    """A fitted learner that is nothing but its model.
+
+    Attributes
+    ----------
+    model : ForestModel, NetworkModel or QuantisedNetwork
+        What an edit left.
+    """
+
+    model: ForestModel | NetworkModel | QuantisedNetwork
+
+    def fit(self, train: Rows, valid: Rows | None) -> NoReturn:  # noqa: ARG002 - names are fixed
+        """Refuse: what was edited cannot be fitted again.
+
+        Raises
+        ------
+        PluginError
+            Always.
+        """
+        raise PluginError("an edited learner only predicts: fit the learner that it came from")
+
+    def predict(self, X: Matrix) -> Floats:
+        """Return probabilities (n_rows, n_classes), or values (n_rows, 1)."""
+        predictions = self.model.predict(X.values)
+        if self.model.link is not Link.IDENTITY or predictions.shape[1] == 1:
+            return predictions
+        # Sums that are meant to be probabilities miss the sum 1, and may fall below 0.
+        positive = np.maximum(predictions, LEAST_PROBABILITY)
+        result: Floats = positive / positive.sum(axis=1, keepdims=True)
+        return result
+
+    def form(self) -> ForestModel | NetworkModel | None:
+        """Return the model in a form that can be edited further, if it is in one."""
+        return self.model if isinstance(self.model, ForestModel | NetworkModel) else None
+
+    def to_onnx(self, graph: Graph, features: Tensor) -> Tensor:
+        """Write itself into a graph: see ``automl_fuse.specs.ExportableLearner``."""
+        predictions = self.model.to_onnx(graph, features)
+        if self.model.link is not Link.IDENTITY or _n_scores(self.model) == 1:
+            return predictions
+        least = graph.constant(np.array(LEAST_PROBABILITY))
+        positive = graph.node("Max", [predictions, least])
+        total = graph.node("ReduceSum", [positive, graph.constant(np.array([1]))])
+        return graph.node("Div", [positive, total])
+
+
+def _n_scores(model: ForestModel | NetworkModel | QuantisedNetwork) -> int:
+    return model.forest.n_targets if isinstance(model, ForestModel) else len(model.layers[-1].bias)

@@ -1,0 +1,127 @@
+"""Forests of few distinct leaf values: leaves that are equal are stored once.
+
+A leaf value takes eight bytes in a file whatever it is, so rounding it saves nothing by itself.
+It makes leaves equal: those beside each other are merged with their split, the others share one
+entry. Thresholds stay: moving them to a grid cost much and saved nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from automl_fuse.specs import ALL_TASKS, CompressorSpec, Configuration
+from automl_fuse_compress.common import MAX_RANK, EditedLearner, forest_of, ranked_edit
+from automl_fuse_compress.trees import collapsed, levels_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from automl_fuse.specs import (
+        Compressor,
+        Edit,
+        Floats,
+        Forest,
+        FusionContext,
+        Learner,
+        Params,
+        Rows,
+        Suggest,
+        Teacher,
+    )
+
+BITS = (6, 8, 10, 12)
+"""Of a leaf value."""
+
+
+@dataclass(frozen=True)
+class RoundLeaves:
+    """Rounds the leaf values of a fitted learner to evenly spaced ones.
+
+    Attributes
+    ----------
+    bits : int
+        There are ``2 ** bits`` values for each target.
+    """
+
+    bits: int
+
+    def __call__(self, learner: Learner, train: Rows) -> EditedLearner:  # noqa: ARG002 - contract
+        """Return the learner with rounded leaves, those beside each other merged where equal.
+
+        Raises
+        ------
+        PluginError
+            If the learner has no trees.
+        """
+        model = forest_of(learner)
+        return EditedLearner(replace(model, forest=merged(self._rounded(model.forest))))
+
+    def _rounded(self, forest: Forest) -> Forest:
+        leaf = forest.leaf
+        low, high = leaf.min(axis=0), leaf.max(axis=0)
+        step = np.where(high > low, (high - low) / (2**self.bits - 1), 1.0)
+        rounded: Floats = low + step * np.rint((leaf - low) / step)
+        return replace(forest, leaf=rounded)
+
+
+def merged(forest: Forest) -> Forest:
+    """Return a forest without splits whose two sides say the same."""
+    n_nodes = len(forest.feature)
+    # What all leaves below a node are equal to: a leaf's number, or -1 where they differ.
+    _, number = np.unique(forest.leaf, axis=0, return_inverse=True)
+    says = np.concatenate([np.full(n_nodes, -1), number.ravel()[::-1]])
+    example = np.concatenate([np.full(n_nodes, -1), np.arange(len(forest.leaf))[::-1]])
+    for nodes in reversed(levels_of(forest)):
+        true, false = forest.true[nodes], forest.false[nodes]
+        same = (says[true] == says[false]) & (says[true] >= 0)
+        says[nodes] = np.where(same, says[true], -1)
+        example[nodes] = example[true]
+    cut = np.flatnonzero(says[:n_nodes] >= 0)
+    smaller, _ = collapsed(forest, cut, forest.leaf[example[cut]])
+    return smaller.take(np.arange(forest.n_trees))
+
+
+class QuantiseTrees:
+    """Proposes to round the leaf values of the member of a given rank.
+
+    Parameters
+    ----------
+    params : mapping
+        A point of `space`.
+    """
+
+    def __init__(self, params: Params) -> None:
+        self._rank = params["rank"]
+        self._edit = RoundLeaves(params["bits"])
+
+    def propose(self, teacher: Teacher) -> Sequence[Edit]:
+        """Return the edit, or none where fewer members have a share."""
+        return ranked_edit(teacher, self._rank, self._edit, f"{self._edit.bits}_bits", "forest")
+
+
+def _build(params: Params, _context: FusionContext) -> Compressor:
+    return QuantiseTrees(params)
+
+
+def space(suggest: Suggest) -> dict[str, Any]:
+    """Draw a member by its rank, and the bits of a leaf value."""
+    return {
+        "rank": suggest.integer("rank", 0, MAX_RANK),
+        "bits": suggest.choice("bits", BITS),
+    }
+
+
+SPEC = CompressorSpec(
+    name="quantise_trees",
+    api_version=1,
+    tasks=ALL_TASKS,
+    build=_build,
+    space=space,
+    portfolio=tuple(
+        Configuration(params={"rank": rank, "bits": 10}, merit=0.4 - 0.04 * rank)
+        for rank in range(MAX_RANK + 1)
+    ),
+)

@@ -1,0 +1,570 @@
+"""Jobs as a worker runs them: folds, all rows, edits, students."""
+
+from __future__ import annotations
+
+import pickle
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from automl_fuse.augmentation import augment, paired
+from automl_fuse.folds import Fold
+from automl_fuse.host import discover
+from automl_fuse.lessons import Augmented, teacher_name, write_augmented
+from automl_fuse.run import RunDirectory, read_pickle, write_array
+from automl_fuse.specs import (
+    ALL_ROWS,
+    ALL_TASKS,
+    Column,
+    Columns,
+    Cost,
+    Edit,
+    EncoderSpec,
+    Job,
+    Kind,
+    LearnerSpec,
+    Matrix,
+    Student,
+    Task,
+)
+from automl_fuse.trial import FoldRunner, PluginChoice, TrialData
+
+N = 60
+FITS = []
+"""What the learners of these tests were fitted with: (context, params, train, valid)."""
+
+
+class Means:
+    """Predicts the weighted mean of what it was told, whatever the features."""
+
+    def __init__(self, params, context):
+        self._told = (context, params)
+        self.mean = None
+
+    def fit(self, train, valid):
+        context, params = self._told
+        FITS.append(SimpleNamespace(context=context, params=params, train=train, valid=valid))
+        goal = train.soft
+        if goal is None:
+            goal = np.eye(context.n_classes)[train.y] if context.task.is_classification else train.y
+        self.mean = np.atleast_1d(np.average(goal, axis=0, weights=train.weight))
+
+    def predict(self, X):
+        return np.tile(self.mean, (len(X.values), 1))
+
+    def __getstate__(self):
+        return {"mean": self.mean}
+
+
+class Plain:
+    """Gives numbers as they are; counts its calls, and refuses a table without rows."""
+
+    calls = 0
+
+    def fit_transform(self, columns, y, weight):
+        return self.transform(columns)
+
+    def transform(self, columns):
+        if columns.n_rows == 0:
+            raise ValueError("no rows")
+        type(self).calls += 1
+        values = np.column_stack([columns.values[c.name] for c in columns.columns])
+        return Matrix.numbers(values, [c.name for c in columns.columns])
+
+
+def spec_of(name, **changes):
+    fields = {
+        "name": name,
+        "api_version": 1,
+        "tasks": ALL_TASKS,
+        "encoders": ("plain",),
+        "build": Means,
+        "cost": lambda shape, params: Cost(seconds=1.0, bytes=1.0),
+    }
+    return LearnerSpec(**{**fields, **changes})
+
+
+PLUGINS = SimpleNamespace(
+    learners={"soft": spec_of("soft", soft_labels=True), "certain": spec_of("certain")},
+    encoders={
+        "plain": EncoderSpec(
+            name="plain",
+            api_version=1,
+            kinds=frozenset({Kind.NUMERIC}),
+            build=lambda context: Plain(),
+        )
+    },
+)
+FOLDS = tuple(
+    Fold(train=np.flatnonzero(np.arange(N) % 3 != k), valid=np.flatnonzero(np.arange(N) % 3 == k))
+    for k in range(3)
+)
+
+
+def columns_of(n_rows=N):
+    """Two numbers, the first of them the row's position."""
+    names = ("row", "x")
+    values = {"row": np.arange(float(n_rows)), "x": np.random.default_rng(0).normal(size=n_rows)}
+    columns = tuple(Column(name=name, kind=Kind.NUMERIC, reason="") for name in names)
+    return Columns(columns=columns, values=values, n_rows=n_rows)
+
+
+def data_of(task=Task.MULTICLASS, **changes):
+    classes = task.is_classification
+    fields = {
+        "columns": columns_of(),
+        "y": np.arange(N) // 2 % 3 if classes else 10.0 + np.arange(N) / 3,
+        "weight": None,
+        "folds": FOLDS,
+        "task": task,
+        "n_classes": 3 if classes else 1,
+        "seed": 0,
+    }
+    return TrialData(**{**fields, **changes})
+
+
+@pytest.fixture
+def run(tmp_path):
+    FITS.clear()
+    Plain.calls = 0
+    return RunDirectory(tmp_path)
+
+
+def runner_of(data, run, plugins=PLUGINS):
+    runner = FoldRunner(data, run, PluginChoice(), 1)
+    runner.__dict__["_plugins"] = plugins
+    return runner
+
+
+def job_of(learner="soft", fold=0, **changes):
+    return Job(
+        **{"member": "m", "params": {}, "seconds": 60.0, **changes}, learner=learner, fold=fold
+    )
+
+
+def student_of(**changes):
+    return Student(**{"name": "s", "learner": "soft", "params": {}, **changes})
+
+
+def ran(runner, job):
+    """Run a job; return its result and what its learner was fitted with."""
+    result = runner(job)
+    assert not result.error, result.error
+    return result, FITS[-1] if FITS else None
+
+
+def rows_of(rows):
+    """Return the positions in the table of encoded rows."""
+    return rows.X.values[:, 0].astype(int)
+
+
+# --------------------------------------------------------------------------- folds and all rows
+
+
+def test_a_fold_is_fitted_predicted_and_kept(run):
+    data = data_of()
+    result, fit = ran(runner_of(data, run), job_of(fold=1))
+    assert rows_of(fit.train).tolist() == FOLDS[1].train.tolist()
+    assert rows_of(fit.valid).tolist() == FOLDS[1].valid.tolist()
+    assert fit.train.soft is None
+    assert fit.valid.soft is None
+    assert result.predictions.shape == (20, 3)
+    model = read_pickle(run.fold_model("m", 1))
+    assert model.fold == 1
+    assert (model.predict(fit.valid.X) == result.predictions).all()
+    assert run.encoder("plain", 1).exists()
+    assert result.bytes == run.fold_model("m", 1).stat().st_size
+
+
+def test_all_rows_train_and_none_validates(run):
+    data = data_of(Task.REGRESSION)
+    job = job_of(fold=ALL_ROWS, params={"trees": 120})
+    result, fit = ran(runner_of(data, run), job)
+    assert rows_of(fit.train).tolist() == list(range(N))
+    assert fit.valid is None
+    assert fit.params == {"trees": 120}
+    assert result.predictions.shape == (0, 1)
+    assert result.n_features == 2
+    model = read_pickle(run.fold_model("m", ALL_ROWS))
+    assert model.fold == ALL_ROWS
+    assert model.center == pytest.approx(data.y.mean())
+    assert run.encoder("plain", ALL_ROWS).exists()
+    run.discard("m")
+    assert not run.fold_model("m", ALL_ROWS).exists()
+
+
+def test_a_runner_pickles_and_gives_the_same(run):
+    runner = runner_of(data_of(), run)
+    first = ran(runner, job_of())[0]
+    copy = pickle.loads(pickle.dumps(runner))
+    copy.__dict__["_plugins"] = PLUGINS
+    assert (copy(job_of()).predictions == first.predictions).all()
+    assert Plain.calls == 4  # the copy knows no features
+
+
+def test_features_are_encoded_once(run):
+    runner = runner_of(data_of(), run)
+    for member in ("a", "b"):
+        ran(runner, job_of(member=member))
+    assert Plain.calls == 2
+
+
+# --------------------------------------------------------------------------- edits
+
+
+class Doubled:
+    """Predicts twice what another learner does."""
+
+    def __init__(self, inner):
+        self.inner = inner
+
+    def predict(self, X):
+        return 2 * self.inner.predict(X)
+
+
+SEEN = []
+
+
+def double(learner, train):
+    SEEN.append(train)
+    return Doubled(learner)
+
+
+@pytest.mark.parametrize("fold", [1, ALL_ROWS])
+def test_an_edit_changes_the_learner_and_nothing_else(run, fold):
+    data = data_of(Task.REGRESSION, weight=np.linspace(1, 2, N))
+    runner = runner_of(data, run)
+    before, fit = ran(runner, job_of(member="source", fold=fold))
+    SEEN.clear()
+    edit = Edit(name="double", member=0, edit=double)
+    after, _ = ran(runner, job_of(member="edited", fold=fold, edit=edit, source="source"))
+    assert len(FITS) == 1
+    (train,) = SEEN
+    assert (train.X.values == fit.train.X.values).all()
+    assert (train.y == fit.train.y).all()
+    assert train.weight == pytest.approx(fit.train.weight)
+    source, edited = (read_pickle(run.fold_model(m, fold)) for m in ("source", "edited"))
+    assert isinstance(edited.learner.get(), Doubled)
+    assert isinstance(source.learner.get(), Means)
+    same = ("fold", "encoders", "prior", "classes", "n_outputs", "center", "scale", "low", "high")
+    assert [getattr(source, f) for f in same] == [getattr(edited, f) for f in same]
+    assert after.predictions.shape == before.predictions.shape
+    if fold != ALL_ROWS:
+        doubled = 2 * (before.predictions - source.center) + source.center
+        assert after.predictions == pytest.approx(np.clip(doubled, source.low, source.high))
+    else:
+        assert after.predictions.shape == (0, 1)
+
+
+def test_an_edit_speaks_of_the_classes_that_occur(run):
+    y = np.where(np.arange(N) % 3 == 0, 1, np.arange(N) % 2 * 2)  # 1 only in fold 0's validation
+    runner = runner_of(data_of(y=y), run)
+    ran(runner, job_of(member="source"))
+    SEEN.clear()
+    edit = Edit(name="double", member=0, edit=lambda learner, rows: (SEEN.append(rows), learner)[1])
+    result, _ = ran(runner, job_of(member="edited", edit=edit, source="source"))
+    assert set(SEEN[0].y) == {0, 1}
+    assert (result.predictions[:, 1] == 0).all()
+
+
+def test_an_edit_keeps_a_constant(run):
+    data = data_of(y=np.where(np.arange(N) % 3 == 0, np.arange(N) % 2, 2))  # one class trains
+    runner = runner_of(data, run)
+    ran(runner, job_of(member="source"))
+    SEEN.clear()
+    edit = Edit(name="double", member=0, edit=double)
+    result, _ = ran(runner, job_of(member="edited", edit=edit, source="source"))
+    assert not SEEN
+    assert (result.predictions == [0, 0, 1]).all()
+    assert run.fold_model("edited", 0).exists()
+
+
+def test_an_edit_that_cannot_be_made_says_why(run):
+    runner = runner_of(data_of(), run)
+    edit = Edit(name="double", member=0, edit=double)
+    assert "no model of 'source'" in runner(job_of(edit=edit, source="source")).error
+    ran(runner, job_of(member="source"))
+    nothing = Edit(name="nothing", member=0, edit=lambda learner, rows: None)
+    assert "edit 'nothing' returned None" in runner(job_of(edit=nothing, source="source")).error
+
+
+# --------------------------------------------------------------------------- students
+
+
+def probabilities(n_rows, seed=0, n_classes=3):
+    return np.random.default_rng(seed).dirichlet(np.ones(n_classes), n_rows)
+
+
+def teach(run, data, members=(), *, oof=None, copies=0, labels=None):
+    """Write what a teacher says: out-of-fold, and of copies with other labels in every fold."""
+    name = teacher_name(members)
+    outputs = data.n_classes
+    if oof is None:
+        oof = probabilities(N) if outputs > 1 else data.y[:, None] + 1.0
+    write_array(run.teacher(name), oof)
+    if copies:
+        columns, source = augment(data.columns, copies, seed=0)
+        if labels is None:
+            shape = (len(data.folds) + 1, len(source))
+            labels = probabilities(shape, seed=1) if outputs > 1 else np.full((*shape, 1), 12.0)
+        write_augmented(
+            run.augmented(name), Augmented(columns=columns, source=source, labels=labels)
+        )
+        return oof, columns, source, labels
+    return oof
+
+
+def test_in_a_fold_training_rows_keep_their_labels(run):
+    data = data_of()
+    teach(run, data)
+    _, fit = ran(runner_of(data, run), job_of(student=student_of()))
+    assert fit.train.soft.tolist() == np.eye(3)[data.y[FOLDS[0].train]].tolist()
+    assert fit.valid.soft.tolist() == np.eye(3)[data.y[FOLDS[0].valid]].tolist()
+    assert fit.valid.y.tolist() == data.y[FOLDS[0].valid].tolist()
+
+
+@pytest.mark.parametrize("fold", [0, 2])
+def test_a_fold_reads_the_copies_of_its_training_rows_with_its_own_labels(run, fold):
+    data = data_of()
+    _, columns, source, labels = teach(run, data, copies=3)
+    student = student_of(copies=2.0)
+    _, fit = ran(runner_of(data, run), job_of(fold=fold, student=student))
+    chosen = np.flatnonzero(np.isin(source, FOLDS[fold].train) & (np.arange(len(source)) < 2 * N))
+    n_train = len(FOLDS[fold].train)
+    assert len(fit.train.y) == n_train + len(chosen) == 3 * n_train
+    assert (fit.train.X.values[n_train:, 1] == columns.values["x"][chosen]).all()
+    assert fit.train.soft[n_train:] == pytest.approx(labels[fold][chosen])
+    assert (fit.train.y == fit.train.soft.argmax(axis=1)).all()
+
+
+def test_a_share_of_a_copy_and_rows_without_a_label(run):
+    data = data_of()
+    *_, labels = teach(run, data, copies=1)
+    labels[0, ::2] = np.nan
+    teach(run, data, copies=1, labels=labels)
+    runner = runner_of(data, run)
+    _, fit = ran(runner, job_of(student=student_of(copies=1.0)))
+    assert len(fit.train.y) == 40 + 20
+    _, fit = ran(runner, job_of(fold=1, student=student_of(copies=0.5)))
+    assert 40 < len(fit.train.y) < 80
+
+
+def test_copies_are_encoded_once_for_each_number_of_them(run):
+    data = data_of()
+    teach(run, data, copies=2)
+    runner = runner_of(data, run)
+    for member in ("a", "b"):
+        ran(runner, job_of(member=member, student=student_of(copies=2.0)))
+    assert Plain.calls == 3
+    ran(runner, job_of(member="c", student=student_of(copies=1.0)))
+    assert Plain.calls == 4
+
+
+def test_a_student_of_all_rows_mixes_true_and_taught_labels(run):
+    data = data_of()
+    oof = probabilities(N)
+    oof[:10] = np.nan
+    teach(run, data, oof=oof)
+    job = job_of(fold=ALL_ROWS, student=student_of(alpha=0.75))
+    result, fit = ran(runner_of(data, run), job)
+    truth = np.eye(3)[data.y]
+    assert fit.train.soft[10:] == pytest.approx(0.25 * truth[10:] + 0.75 * oof[10:])
+    assert (fit.train.soft[:10] == truth[:10]).all()
+    assert fit.valid is None
+    assert result.predictions.shape == (0, 3)
+
+
+def test_temperature_softens_and_hard_labels_are_certain(run):
+    data = data_of()
+    oof = probabilities(N)
+    oof[:10] = np.nan
+    teach(run, data, oof=oof)
+    runner = runner_of(data, run)
+    _, fit = ran(runner, job_of(fold=ALL_ROWS, student=student_of(temperature=2.0)))
+    roots = np.sqrt(oof[10:])
+    assert fit.train.soft[10:] == pytest.approx(roots / roots.sum(axis=1, keepdims=True))
+    _, fit = ran(runner, job_of(fold=ALL_ROWS, student=student_of(hard=True)))
+    assert (fit.train.soft[10:] == np.eye(3)[oof[10:].argmax(axis=1)]).all()
+    assert (fit.train.soft[:10] == np.eye(3)[data.y[:10]]).all()  # nothing was said of these
+
+
+def test_some_members_may_teach(run):
+    data = data_of()
+    oof = teach(run, data, (2, 5))
+    teach(run, data, oof=probabilities(N, seed=9))
+    job = job_of(fold=ALL_ROWS, student=student_of(teacher=(2, 5)))
+    _, fit = ran(runner_of(data, run), job)
+    assert fit.train.soft == pytest.approx(oof)
+
+
+def test_a_student_in_regression_is_told_standardised_values(run):
+    data = data_of(Task.REGRESSION)
+    oof = data.y[:, None] + np.random.default_rng(0).normal(size=(N, 1))
+    oof[:5] = np.nan
+    teach(run, data, oof=oof, copies=1)
+    job = job_of(fold=ALL_ROWS, student=student_of(alpha=0.5, copies=1.0))
+    _, fit = ran(runner_of(data, run), job)
+    center, scale = data.y.mean(), data.y.std()
+    told = 0.5 * data.y + 0.5 * oof[:, 0]
+    told[:5] = data.y[:5]
+    assert fit.train.y[:N] == pytest.approx((told - center) / scale)
+    assert fit.train.y[N:] == pytest.approx((12.0 - center) / scale)
+    assert fit.train.soft is None
+    model = read_pickle(run.fold_model("m", ALL_ROWS))
+    assert (model.low, model.high) == (data.y.min(), data.y.max())
+
+
+def test_other_classifiers_read_each_row_once_for_each_likely_class(run):
+    data = data_of(weight=np.linspace(1, 3, N))
+    oof = probabilities(N)
+    oof[0] = [0.996, 0.001, 0.003]
+    teach(run, data, oof=oof)
+    job = job_of("certain", fold=ALL_ROWS, student=student_of(learner="certain"))
+    _, fit = ran(runner_of(data, run), job)
+    assert fit.train.soft is None
+    assert fit.train.weight.mean() == pytest.approx(1)
+    rows = rows_of(fit.train)
+    assert (rows == 0).sum() == 1
+    share = np.zeros((N, 3))
+    np.add.at(share, (rows, fit.train.y), fit.train.weight)
+    total = share.sum(axis=1)
+    assert total / total[0] == pytest.approx(data.weight / data.weight[0])
+    likely = np.where(oof >= 0.01, oof, 0)
+    expected = likely / likely.sum(axis=1, keepdims=True)
+    assert share / total[:, None] == pytest.approx(expected)
+
+
+def test_other_classifiers_validate_on_true_labels(run):
+    data = data_of()
+    teach(run, data, copies=1)
+    job = job_of("certain", student=student_of(learner="certain", copies=1.0))
+    _, fit = ran(runner_of(data, run), job)
+    assert fit.valid.soft is None
+    assert fit.valid.y.tolist() == data.y[FOLDS[0].valid].tolist()
+    assert rows_of(fit.valid).tolist() == FOLDS[0].valid.tolist()
+    assert fit.train.soft is None
+
+
+def test_a_class_that_the_teacher_never_names_is_still_learnt(run):
+    data = data_of()
+    oof = np.tile([0.6, 0.4, 0.0], (N, 1))
+    teach(run, data, oof=oof)
+    student = student_of(learner="certain", hard=True)
+    _, fit = ran(runner_of(data, run), job_of("certain", fold=ALL_ROWS, student=student))
+    assert fit.context.n_classes == 3
+    assert set(fit.train.y) == {0, 1, 2}
+    rows = rows_of(fit.train)
+    assert (data.y[rows[fit.train.y == 2]] == 2).all()
+
+
+def test_a_class_absent_from_a_fold_is_not_taught_there(run):
+    y = np.where(np.arange(N) % 3 == 0, 1, np.arange(N) % 2 * 2)  # 1 only in fold 0's validation
+    data = data_of(y=y)
+    *_, source, labels = teach(run, data, copies=1)
+    result, fit = ran(runner_of(data, run), job_of(student=student_of(copies=1.0)))
+    assert fit.context.n_classes == 2
+    told = labels[0][np.isin(source, FOLDS[0].train)][:, [0, 2]]
+    assert fit.train.soft[40:] == pytest.approx(told / told.sum(axis=1, keepdims=True))
+    assert result.predictions.shape == (20, 3)
+    assert (result.predictions[:, 1] == 0).all()
+    assert fit.valid is None  # every validation row is of the class that does not occur
+
+
+def test_copies_weigh_as_much_as_their_source_whatever_the_order_of_a_split(run):
+    backwards = tuple(Fold(train=fold.train[::-1], valid=fold.valid) for fold in FOLDS)
+    data = data_of(folds=backwards, weight=np.linspace(1, 3, N))
+    _, _, source, _ = teach(run, data, copies=1)
+    _, fit = ran(runner_of(data, run), job_of(student=student_of(copies=1.0)))
+    chosen = source[np.isin(source, FOLDS[0].train)]
+    expected = data.weight[np.concatenate([backwards[0].train, chosen])]
+    assert fit.train.weight == pytest.approx(expected / expected.mean())
+
+
+def test_a_student_without_its_teacher_fails_with_a_reason(run):
+    result = runner_of(data_of(), run)(job_of(fold=ALL_ROWS, student=student_of()))
+    assert result.predictions is None
+    assert "fusion.npy" in result.error
+
+
+def test_an_edit_of_a_student_reads_true_labels(run):
+    data = data_of()
+    teach(run, data, copies=1)
+    runner = runner_of(data, run)
+    student = student_of(copies=1.0)
+    ran(runner, job_of(member="source", student=student))
+    SEEN.clear()
+    edit = Edit(name="double", member=0, edit=lambda learner, rows: (SEEN.append(rows), learner)[1])
+    ran(runner, job_of(member="edited", edit=edit, source="source", student=student))
+    assert len(SEEN[0].y) == 40
+    assert (SEEN[0].y == data.y[FOLDS[0].train]).all()
+
+
+# --------------------------------------------------------------------------- pairs
+
+
+def halves(fit):
+    values, soft = fit.train.X.values, fit.train.soft
+    middle = len(values) // 2
+    return (values[:middle], values[middle:]), (soft[:middle], soft[middle:])
+
+
+def test_matched_rows_come_in_pairs_of_one_source_that_the_teacher_labelled(run):
+    data = data_of()
+    oof, columns, source, labels = teach(run, data, copies=1)
+    job = job_of(fold=ALL_ROWS, params={"matching": 0.3}, student=student_of(copies=1.0))
+    _, fit = ran(runner_of(data, run), job)
+    (one, other), (soft, soft_other) = halves(fit)
+    assert one[:, 0].astype(int).tolist() == list(range(N))
+    assert (other[:, 1] == columns.values["x"][np.argsort(source, kind="stable")]).all()
+    assert soft == pytest.approx(oof)
+    assert soft_other == pytest.approx(labels[-1][np.argsort(source, kind="stable")])
+    assert fit.train.weight == pytest.approx(1)
+
+
+def test_true_labels_are_not_matched(run):
+    # In a fold the original has its true label: only copies say how the teacher changes.
+    data = data_of()
+    _, columns, _source, labels = teach(run, data, copies=2)
+    job = job_of(params={"matching": 0.3}, student=student_of(copies=2.0))
+    _, fit = ran(runner_of(data, run), job)
+    (one, other), (soft, soft_other) = halves(fit)
+    train = FOLDS[0].train
+    assert (one[:40, 1] == columns.values["x"][:N][train]).all()
+    assert (other[:40, 1] == columns.values["x"][N:][train]).all()
+    assert soft[:40] == pytest.approx(labels[0][:N][train])
+    assert soft_other[:40] == pytest.approx(labels[0][N:][train])
+    assert (one[40:] == other[40:]).all()
+    assert one[40:, 0].astype(int).tolist() == train.tolist()
+    assert soft[40:].tolist() == soft_other[40:].tolist() == np.eye(3)[data.y[train]].tolist()
+    # A row that stands twice weighs half each time.
+    assert fit.train.weight[:40] == pytest.approx(2 * fit.train.weight[40:80])
+
+
+def test_pairs_of_odd_numbers():
+    source = np.array([5, 3, 5, 3, 5, 9])
+    order, share = paired(source, np.array([True, True, True, False, True, True]))
+    one, other = np.split(order, 2)
+    pairs = set(zip(one.tolist(), other.tolist(), strict=True))
+    assert pairs == {(0, 2), (1, 1), (3, 3), (4, 4), (5, 5)}
+    assert np.bincount(order, weights=share).tolist() == [1.0] * 6
+
+
+# --------------------------------------------------------------------------- with real plugins
+
+
+def test_a_real_learner_is_taught_and_refitted(run):
+    pytest.importorskip("sklearn")
+    plugins = discover()
+    data = data_of(y=(np.arange(N) > 30).astype(int), task=Task.BINARY, n_classes=2)
+    labels = np.tile([0.3, 0.7], (4, N, 1))
+    teach(run, data, oof=probabilities(N, n_classes=2), copies=1, labels=labels)
+    params = plugins.learners["decision_tree"].portfolio[0].params
+    student = student_of(learner="decision_tree", params=params, copies=1.0)
+    runner = runner_of(data, run, plugins)
+    job = job_of("decision_tree", params=params, student=student)
+    result, _ = ran(runner, job)
+    assert result.predictions.shape == (20, 2)
+    ran(runner, job_of("decision_tree", fold=ALL_ROWS, params=params, student=student))
+    model = read_pickle(run.fold_model("m", ALL_ROWS))
+    assert model.learner is not None
