@@ -164,6 +164,7 @@ class _Stage:
         self._unwritable: set[str] = set()
         self._fold_costs: dict[str, Measured] = {}
         self._full_point: Point | None = None
+        self._gain = 0.0
         self._seconds_per_mb = 0.0
 
     def _until(self, share: float) -> Deadline:
@@ -273,6 +274,7 @@ class _Stage:
             name = _short(mixture.point.name)
             point = replace(mixture.point, name=name)
             self.candidates[name] = _Candidate(point=point, forms=chosen)
+        self._gain = study.largest_gain
         self._full_point = study.point_of(
             [at for at, form in enumerate(forms) if not form.is_single and form.member in kept]
         )
@@ -454,18 +456,16 @@ class _Stage:
         if self._unwritable & set(names) and self.candidates:
             return
         costs = [self._fold_costs[name] for name in names if name in self._fold_costs]
-        if not costs and self.candidates:
-            return
         scale = len(names) / max(1, len(costs))
         known = self._full_point
         if known is None:
             result = self.fused.choice.result
             known = Point(
                 name=FULL,
-                loss=result.loss,
+                loss=result.loss - self._gain,
                 error=result.std / math.sqrt(CROSS_FITTING_SPLITS),
-                latency_ms=scale * sum(cost.latency_ms for cost in costs),
-                size_mb=scale * sum(cost.size_mb for cost in costs),
+                latency_ms=scale * sum(cost.latency_ms for cost in costs) if costs else math.inf,
+                size_mb=scale * sum(cost.size_mb for cost in costs) if costs else math.inf,
             )
         same = [n for n, c in self.candidates.items() if c.point.price == known.price]
         for name in same:

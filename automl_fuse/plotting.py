@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, Final
 
 from automl_fuse.errors import MissingDependencyError, SettingsError
@@ -42,7 +43,7 @@ def plot_front(report: Mapping[str, Any], path: str | None = None) -> Any:
         raise MissingDependencyError(
             "Drawing the front needs matplotlib: pip install 'automl-fuse[plot]'."
         ) from error
-    rows = report.get("front", [])
+    rows = [row for row in report.get("front", []) if math.isfinite(row["latency_ms"])]
     if not rows:
         raise SettingsError("This pipeline has no front: its run had no time to make one.")
     figure = Figure(figsize=(8, 5), layout="constrained")

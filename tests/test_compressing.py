@@ -7,6 +7,7 @@ import types
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris
 
@@ -18,8 +19,6 @@ from automl_fuse.specs import CLASSIFICATION, Cost, LearnerSpec
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import pandas as pd
 
     from automl_fuse.pipeline import Pipeline
 
@@ -215,3 +214,30 @@ def test_where_nothing_can_be_written_the_pipeline_still_predicts(
     with pytest.raises(ExportError, match=r"nearest-0.*no to_onnx"):
         model.save(tmp_path / "model.onnx")
     assert not (tmp_path / "model.onnx").exists()
+
+
+def test_a_dict_of_cells_is_predicted_as_a_frame_is(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame(
+        {
+            "size": np.where(rng.random(200) < 0.1, np.nan, rng.normal(size=200)),
+            "town": rng.choice(["Bath", "York", "1", None], 200),
+            "price": rng.normal(size=200),
+        }
+    )
+    settings = Settings(
+        learners=("decision_tree",), max_trials=1, compressors=(), executor="inline"
+    )
+    automl_fuse.fit(table, target="price", time_limit=10, settings=settings).save(
+        tmp_path / "m.onnx"
+    )
+    model = automl_fuse.load(tmp_path / "m.onnx")
+    cells = [None, np.nan, 0, -1.5, 2**60, np.inf, "3", True]
+    towns = [None, "Bath", "Rome", "", "<unseen>", 1, 1.0, np.nan]
+    for cell in cells:
+        for town in towns:
+            if isinstance(cell, bool | str) and town is not None:
+                continue
+            alone = model.predict({"size": cell, "town": town})
+            framed = model.predict(pd.DataFrame({"size": [cell], "town": [town]}))
+            np.testing.assert_array_equal(alone, framed)

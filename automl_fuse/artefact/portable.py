@@ -105,7 +105,7 @@ class PortablePipeline:
         DataError
             If columns are missing or hold values of another kind.
         """
-        first, *_ = self._computed(self._feeder.columns(data))
+        first, *_ = self._outputs_for(data)
         return first
 
     def predict_proba(self, data: Any) -> Floats:
@@ -123,7 +123,7 @@ class PortablePipeline:
                 f"predict_proba is for classification; this pipeline predicts the number "
                 f"{self.target!r}: use predict."
             )
-        return self._computed(self._feeder.columns(data))[-1]
+        return self._outputs_for(data)[-1]
 
     def predict_typed(self, columns: Columns) -> tuple[Array, Floats]:
         """Predict typed rows: labels or values (n_rows,), and the numbers behind them.
@@ -231,6 +231,12 @@ class PortablePipeline:
                 "pipeline again, and report it if this happens again"
             )
 
+    def _outputs_for(self, data: Any) -> list[Array]:
+        feeds = self._feeder.row(data)
+        if feeds is not None:
+            return self._checked(feeds, 0, 1)
+        return self._computed(self._feeder.columns(data))
+
     def _computed(self, columns: Columns) -> list[Array]:
         """Return label and probabilities, or value."""
         parts = [
@@ -244,17 +250,20 @@ class PortablePipeline:
         return [np.concatenate(part) for part in zip(*parts, strict=True)]
 
     def _run(self, columns: Columns, rows: slice) -> list[Array]:
-        feeds = self._feeder.feeds(columns, rows)
+        n_rows = min(rows.stop, columns.n_rows) - rows.start
+        return self._checked(self._feeder.feeds(columns, rows), rows.start, n_rows)
+
+    def _checked(self, feeds: Mapping[str, Array], start: int, n_rows: int) -> list[Array]:
+        """Run the graph on rows from ``start`` on; require one finite prediction for each."""
         try:
             results: list[Array] = self.session.run(self._outputs, feeds)
         except Exception as error:
             raise ArtefactError(f"onnxruntime cannot compute the graph: {error}") from error
-        n_rows = min(rows.stop, columns.n_rows) - rows.start
         if [result.shape for result in results] != [(n_rows, *rest) for rest in self._shapes]:
             raise ArtefactError("the graph does not make one prediction for each row")
         finite = np.isfinite(results[-1])
         if not finite.all():
-            row = rows.start + int(np.flatnonzero(~finite.reshape(n_rows, -1).all(axis=1))[0])
+            row = start + int(np.flatnonzero(~finite.reshape(n_rows, -1).all(axis=1))[0])
             raise DataError(f"Row {row} has no finite prediction: check its values.")
         if self.classes_ is not None:
             results[0] = results[0].astype(self.classes_.dtype, copy=False)

@@ -117,6 +117,11 @@ class MixtureStudy:
             self._try(None)
         return self.front()
 
+    @property
+    def largest_gain(self) -> float:
+        """The most that averaging fold models was worth to any mixture."""
+        return max((mixture.gain for mixture in self._known.values()), default=0.0)
+
     def point_of(self, chosen: Sequence[int]) -> Point | None:
         """Return what was found for a set of forms; None if it was not tried."""
         mixture = self._known.get(tuple(chosen))
@@ -157,10 +162,11 @@ class MixtureStudy:
         )
         fitted = fit_final(self._spec, self._params, oof, self._y, self._weight, context)
         kept = tuple(chosen[position] for position in fitted.members)
-        gain = self._gain(kept, fitted)
         scored = np.isfinite(result.prediction).all(axis=1)
         weight = None if self._weight is None else self._weight[scored]
         error = standard_error(context.loss, self._y[scored], result.prediction[scored], weight)
+        # The estimate can be several times too high for members that are too sure of themselves.
+        gain = min(self._gain(kept, fitted), error)
         mixture = Mixture(
             forms=kept,
             fusion=fitted,

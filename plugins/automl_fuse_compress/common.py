@@ -81,6 +81,15 @@ def weights_of(rows: Rows) -> Floats:
     return np.ones(len(rows.y)) if rows.weight is None else rows.weight
 
 
+def shuffled(values: Floats, share: float, random: np.random.Generator) -> Floats:
+    """Return rows with a share of their cells taken from other rows, column by column."""
+    result = values.copy()
+    for column in result.T:
+        drawn = np.flatnonzero(random.random(len(column)) < share)
+        column[drawn] = column[random.permutation(drawn)]
+    return result
+
+
 # --------------------------------------------------------------------------- forms
 
 

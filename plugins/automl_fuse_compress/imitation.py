@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from automl_fuse.specs import Link, linked
-from automl_fuse_compress.common import weights_of
+from automl_fuse_compress.common import shuffled, weights_of
 from automl_fuse_compress.trees import Leaves, groups_of
 
 if TYPE_CHECKING:
@@ -63,6 +63,11 @@ class Goal:
     weight: Floats
 
 
+def is_averaged(model: ForestModel) -> bool:
+    """Return whether each tree predicts by itself, and their predictions are averaged."""
+    return model.link is Link.IDENTITY and model.forest.target is None
+
+
 def goal_of(model: ForestModel, train: Rows, kind: str, seed: int) -> Goal:
     """Return what a forest says of rows.
 
@@ -79,14 +84,13 @@ def goal_of(model: ForestModel, train: Rows, kind: str, seed: int) -> Goal:
     """
     forest, random = model.forest, np.random.default_rng(seed)
     if kind == "auto":
-        averaged = model.link is Link.IDENTITY and forest.target is None
-        kind = "both" if averaged else "own"
+        kind = "both" if is_averaged(model) else "own"
     most = min(MAX_ROWS, max(1, MAX_CELLS // max(1, forest.n_trees) // (1 + (kind == "both"))))
     rows = np.arange(len(train.y))
     if len(rows) > most:
         rows = np.sort(random.choice(rows, size=most, replace=False))
     own = train.X.values[rows]
-    parts = {"own": [own], "shuffled": [_shuffled(own, random)]}
+    parts = {"own": [own], "shuffled": [shuffled(own, _SHUFFLED_CELLS, random)]}
     values = np.vstack(parts.get(kind, parts["own"] + parts["shuffled"]))
     reached, scores = _reached(forest, values)
     y = np.tile(train.y[rows], len(values) // len(rows))
@@ -94,15 +98,6 @@ def goal_of(model: ForestModel, train: Rows, kind: str, seed: int) -> Goal:
     step[0 if kind == "shuffled" else len(rows) :] = 0.0
     weight = curvature * np.tile(weights_of(train)[rows], len(values) // len(rows))[:, None]
     return Goal(reached=reached, scores=scores, step=step, weight=weight)
-
-
-def _shuffled(values: Floats, random: np.random.Generator) -> Floats:
-    """Return rows with half of their cells taken from other rows, column by column."""
-    result = values.copy()
-    for column in result.T:
-        drawn = np.flatnonzero(random.random(len(column)) < _SHUFFLED_CELLS)
-        column[drawn] = column[random.permutation(drawn)]
-    return result
 
 
 def _reached(forest: Forest, values: Floats) -> tuple[NDArray[np.int32], Floats]:

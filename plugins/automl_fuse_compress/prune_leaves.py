@@ -17,7 +17,7 @@ from automl_fuse.specs import ALL_TASKS, CompressorSpec, Configuration
 from automl_fuse_compress.common import MAX_RANK, Chain, EditedLearner, forest_of, ranked_edit
 from automl_fuse_compress.imitation import ROWS, goal_of, refitted
 from automl_fuse_compress.prune_trees import KeepTrees
-from automl_fuse_compress.quantise_trees import BITS, RoundLeaves
+from automl_fuse_compress.quantise_trees import BITS, UNNOTICED, RoundLeaves
 from automl_fuse_compress.trees import Leaves, collapsed, groups_of, levels_of
 
 if TYPE_CHECKING:
@@ -169,11 +169,9 @@ class PruneLeaves:
         trees, share, rows, bits = (params[name] for name in ("trees", "share", "rows", "bits"))
         edits: list[Callable[[Learner, Rows], Learner]] = []
         if trees < _ALL_TREES:
-            edits.append(KeepTrees(trees, _TRUTH, rows, context.seed))
+            edits.append(KeepTrees(trees, "auto", _TRUTH, rows, context.seed))
         edits.append(KeepLeaves(share, rows, context.seed))
-        if bits:
-            edits.append(RoundLeaves(bits))
-        self._edit = Chain(tuple(edits))
+        self._edit = Chain((*edits, RoundLeaves(bits)))
         self._label = f"{trees:.3g}_{share:.3g}_{rows}_{bits}"
 
     def propose(self, teacher: Teacher) -> Sequence[Edit]:
@@ -192,14 +190,14 @@ def space(suggest: Suggest) -> dict[str, Any]:
         "trees": suggest.real("trees", 0.1, 1.0),
         "share": suggest.real("share", 0.02, 0.6, log=True),
         "rows": suggest.choice("rows", ROWS),
-        "bits": suggest.choice("bits", (0, *BITS)),
+        "bits": suggest.choice("bits", BITS),
     }
 
 
 _POINTS = (
-    (0.80, {"trees": 0.25, "share": 0.4, "rows": "auto", "bits": 12}),
-    (0.70, {"trees": 1.0, "share": 0.25, "rows": "auto", "bits": 12}),
-    (0.60, {"trees": 0.5, "share": 0.1, "rows": "shuffled", "bits": 12}),
+    (0.80, {"trees": 0.25, "share": 0.4, "rows": "auto", "bits": UNNOTICED}),
+    (0.70, {"trees": 1.0, "share": 0.25, "rows": "auto", "bits": UNNOTICED}),
+    (0.60, {"trees": 0.5, "share": 0.1, "rows": "shuffled", "bits": UNNOTICED}),
 )
 
 SPEC = CompressorSpec(

@@ -20,6 +20,7 @@ from automl_fuse.specs import ALL_TASKS, CompressorSpec, Configuration, Layer
 from automl_fuse_compress.common import MAX_RANK, Chain, EditedLearner, network_of, ranked_edit
 from automl_fuse_compress.quantise_network import ToIntegers
 from automl_fuse_compress.signals import Signals
+from automl_fuse_compress.tuning import tuned
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,7 +52,7 @@ class KeepNeurons:
     share : float
         Of the neurons, in (0, 1).
     seed : int
-        Of the draw of training rows.
+        Of the draw of training rows, and of cells to shuffle.
     """
 
     share: float
@@ -80,7 +81,8 @@ class KeepNeurons:
             signal = active[:, kept]
             weight, bias = fitted
         layers.append(_like(model.layers[-1], weight, bias))
-        return EditedLearner(replace(model, layers=tuple(layers)))
+        thinner = replace(model, layers=tuple(layers))
+        return EditedLearner(tuned(thinner, model, train, self.seed))
 
 
 def _parts(layer: Layer) -> tuple[Floats, Floats]:

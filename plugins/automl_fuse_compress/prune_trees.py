@@ -15,9 +15,10 @@ import numpy as np
 
 from automl_fuse.errors import PluginError
 from automl_fuse.specs import ALL_TASKS, CompressorSpec, Configuration
-from automl_fuse_compress.common import MAX_RANK, EditedLearner, forest_of, ranked_edit
-from automl_fuse_compress.imitation import ROWS, goal_of, refitted
+from automl_fuse_compress.common import MAX_RANK, Chain, EditedLearner, forest_of, ranked_edit
+from automl_fuse_compress.imitation import ROWS, goal_of, is_averaged, refitted
 from automl_fuse_compress.lasso import sparse_weights
+from automl_fuse_compress.quantise_trees import RoundLeaves
 from automl_fuse_compress.trees import Leaves, groups_of
 
 if TYPE_CHECKING:
@@ -42,8 +43,25 @@ if TYPE_CHECKING:
 
 MAX_TREES: Final = 1_500
 """Trees of one target among which the lasso chooses: those whose values vary most."""
+CHOICES: Final = ("auto", "lasso", "first")
 _CELLS: Final = 5_000_000
 """Rows times trees that the lasso looks at, at most."""
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """Which trees stay.
+
+    Attributes
+    ----------
+    weights : array of shape (n_trees + 1,)
+        What leaf values of each are multiplied by, 0 where it goes; and of no tree.
+    base : array of shape (n_targets,)
+        Added to the sums.
+    """
+
+    weights: Floats
+    base: Floats
 
 
 @dataclass(frozen=True)
@@ -54,8 +72,11 @@ class KeepTrees:
     ----------
     share : float
         Of the trees, in (0, 1).
+    choice : {"auto", "lasso", "first"}
+        The lasso's trees, or the first ones. ``auto`` takes the first of averaged trees, which
+        are all alike, and the lasso's of boosted ones.
     truth : float
-        How far trees are chosen by the target, and not by the forest's own scores, in [0, 1].
+        How far the lasso goes by the target, and not by the forest's own scores, in [0, 1].
     rows : {"auto", "own", "shuffled", "both"}
         Rows that the forest is asked about: see ``imitation.ROWS``.
     seed : int
@@ -63,6 +84,7 @@ class KeepTrees:
     """
 
     share: float
+    choice: str
     truth: float
     rows: str
     seed: int
@@ -82,23 +104,37 @@ class KeepTrees:
             )
         goal = goal_of(model, train, self.rows, self.seed)
         leaves = Leaves.of(model.forest)
-        weighted, kept = self._weighted(model.forest, leaves, goal)
+        averaged = is_averaged(model)
+        if self.choice == "lasso" or (self.choice == "auto" and not averaged):
+            chosen = self._best(model.forest, goal)
+        else:
+            chosen = self._first(model.forest, averaged=averaged)
+        leaf = model.forest.leaf * chosen.weights[leaves.tree, None]
+        weighted = replace(model.forest, leaf=leaf, base=chosen.base)
+        kept = np.flatnonzero(chosen.weights)
         smaller = refitted(weighted, leaves, goal, kept).take(kept)
         return EditedLearner(replace(model, forest=smaller))
 
-    def _weighted(
-        self, forest: Forest, leaves: Leaves, goal: Goal
-    ) -> tuple[Forest, NDArray[np.intp]]:
-        """Return the forest with leaf values times the weights of trees, and which are kept."""
-        base, weights = forest.base.copy(), np.zeros(forest.n_trees)
-        for group in groups_of(forest):
-            count = max(1, math.floor(self.share * len(group.trees)))
-            chosen, weights[chosen], base[group.targets] = self._choose(forest, group, goal, count)
-        leaf = forest.leaf * weights[leaves.tree, None]
-        return replace(forest, leaf=leaf, base=base), np.flatnonzero(weights)
+    def _count(self, group: Group) -> int:
+        return max(1, math.floor(self.share * len(group.trees)))
 
-    def _choose(
-        self, forest: Forest, group: Group, goal: Goal, count: int
+    def _first(self, forest: Forest, *, averaged: bool) -> _Chosen:
+        """Choose the first trees; where trees are averaged they count for all others."""
+        weights = np.zeros(forest.n_trees + 1)
+        for group in groups_of(forest):
+            count = self._count(group)
+            weights[group.trees[:count]] = len(group.trees) / count if averaged else 1.0
+        return _Chosen(weights, forest.base)
+
+    def _best(self, forest: Forest, goal: Goal) -> _Chosen:
+        """Choose the trees that the lasso keeps."""
+        weights, base = np.zeros(forest.n_trees + 1), forest.base.copy()
+        for group in groups_of(forest):
+            kept, weights[kept], base[group.targets] = self._lasso(forest, group, goal)
+        return _Chosen(weights, base)
+
+    def _lasso(
+        self, forest: Forest, group: Group, goal: Goal
     ) -> tuple[NDArray[np.intp], Floats, Floats]:
         """Choose trees of a group; return them, their weights, and the bases of its targets."""
         step = math.ceil(len(goal.scores) * len(group.trees) / _CELLS)
@@ -116,7 +152,7 @@ class KeepTrees:
             centre = np.average(scores[:, column], weights=weight[:, column])
             gram += outputs.T @ outputs
             moment += outputs.T @ ((scores[:, column] - centre) * root)
-        chosen, weights = sparse_weights(gram, moment, count)
+        chosen, weights = sparse_weights(gram, moment, self._count(group))
         centres = np.average(scores, axis=0, weights=weight)
         return group.trees[some[chosen]], weights, centres - means[:, chosen] @ weights
 
@@ -143,13 +179,14 @@ class PruneTrees:
     """
 
     def __init__(self, params: Params, context: FusionContext) -> None:
+        share, choice, truth, rows = (params[name] for name in ("share", "choice", "truth", "rows"))
         self._rank = params["rank"]
-        self._edit = KeepTrees(params["share"], params["truth"], params["rows"], context.seed)
+        self._edit = Chain((KeepTrees(share, choice, truth, rows, context.seed), RoundLeaves()))
+        self._label = f"{share:.3g}_{choice}_{truth:.2g}_{rows}"
 
     def propose(self, teacher: Teacher) -> Sequence[Edit]:
         """Return the edit, or none where fewer members have a share."""
-        label = f"{self._edit.share:.3g}_{self._edit.truth:.2g}_{self._edit.rows}"
-        return ranked_edit(teacher, self._rank, self._edit, label, "forest")
+        return ranked_edit(teacher, self._rank, self._edit, self._label, "forest")
 
 
 def _build(params: Params, context: FusionContext) -> Compressor:
@@ -161,10 +198,18 @@ def space(suggest: Suggest) -> dict[str, Any]:
     return {
         "rank": suggest.integer("rank", 0, MAX_RANK),
         "share": suggest.real("share", 0.02, 0.6, log=True),
+        "choice": suggest.choice("choice", CHOICES),
         "truth": suggest.real("truth", 0.0, 0.5),
         "rows": suggest.choice("rows", ROWS),
     }
 
+
+_POINTS = (
+    (0.85, {"share": 0.25, "choice": "auto", "truth": 0.2, "rows": "auto"}),
+    (0.75, {"share": 0.1, "choice": "auto", "truth": 0.2, "rows": "auto"}),
+    (0.60, {"share": 0.2, "choice": "lasso", "truth": 0.0, "rows": "shuffled"}),
+    (0.50, {"share": 0.5, "choice": "auto", "truth": 0.2, "rows": "auto"}),
+)
 
 SPEC = CompressorSpec(
     name="prune_trees",
@@ -173,16 +218,8 @@ SPEC = CompressorSpec(
     build=_build,
     space=space,
     portfolio=tuple(
-        Configuration(
-            params={"rank": rank, "share": share, "truth": 0.2, "rows": rows},
-            merit=merit - 0.04 * rank,
-        )
-        for merit, share, rows in (
-            (0.85, 0.25, "auto"),
-            (0.75, 0.1, "auto"),
-            (0.6, 0.2, "shuffled"),
-            (0.5, 0.5, "auto"),
-        )
+        Configuration(params={"rank": rank, **point}, merit=merit - 0.04 * rank)
+        for merit, point in _POINTS
         for rank in range(MAX_RANK + 1)
     ),
 )

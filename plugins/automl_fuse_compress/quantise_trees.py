@@ -8,13 +8,13 @@ entry. Thresholds stay: moving them to a grid cost much and saved nothing.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from automl_fuse.specs import ALL_TASKS, CompressorSpec, Configuration
+from automl_fuse.specs import ALL_TASKS, CompressorSpec, Configuration, Link
 from automl_fuse_compress.common import MAX_RANK, EditedLearner, forest_of, ranked_edit
-from automl_fuse_compress.trees import collapsed, levels_of
+from automl_fuse_compress.trees import collapsed, levels_of, mirrored
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from automl_fuse.specs import (
         Compressor,
         Edit,
-        Floats,
         Forest,
         FusionContext,
         Learner,
@@ -32,8 +31,10 @@ if TYPE_CHECKING:
         Teacher,
     )
 
-BITS = (6, 8, 10, 12)
+BITS: Final = (6, 8, 10, 12)
 """Of a leaf value."""
+UNNOTICED: Final = 12
+"""Bits with which no loss was measured."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class RoundLeaves:
         There are ``2 ** bits`` values for each target.
     """
 
-    bits: int
+    bits: int = UNNOTICED
 
     def __call__(self, learner: Learner, train: Rows) -> EditedLearner:  # noqa: ARG002 - contract
         """Return the learner with rounded leaves, those beside each other merged where equal.
@@ -57,14 +58,24 @@ class RoundLeaves:
             If the learner has no trees.
         """
         model = forest_of(learner)
-        return EditedLearner(replace(model, forest=merged(self._rounded(model.forest))))
+        forest = model.forest
+        if model.link is Link.IDENTITY:
+            forest = mirrored(forest)
+        return EditedLearner(replace(model, forest=merged(_rounded(forest, self.bits))))
 
-    def _rounded(self, forest: Forest) -> Forest:
-        leaf = forest.leaf
-        low, high = leaf.min(axis=0), leaf.max(axis=0)
-        step = np.where(high > low, (high - low) / (2**self.bits - 1), 1.0)
-        rounded: Floats = low + step * np.rint((leaf - low) / step)
-        return replace(forest, leaf=rounded)
+
+def _rounded(forest: Forest, bits: int) -> Forest:
+    leaf = forest.leaf
+    # The same for a value and its negative, so that mirrored columns stay so.
+    low, high = leaf.min(axis=0), leaf.max(axis=0)
+    centre = 0.5 * (low + high)
+    step = np.where(high > low, (high - low) / (2**bits - 1), 1.0)
+    side = np.where(leaf < centre, -1.0, 1.0)
+    # Half a step beside the centre, then whole ones: an even number of values.
+    steps = np.rint(np.abs(leaf - centre) / step - 0.5) + 0.5
+    rounded = centre + side * step * np.where(high > low, steps, 0.0)
+    # A table of leaves is written in single precision where that is exact.
+    return replace(forest, leaf=rounded.astype(np.float32).astype(np.float64))
 
 
 def merged(forest: Forest) -> Forest:
@@ -121,7 +132,8 @@ SPEC = CompressorSpec(
     build=_build,
     space=space,
     portfolio=tuple(
-        Configuration(params={"rank": rank, "bits": 10}, merit=0.4 - 0.04 * rank)
+        Configuration(params={"rank": rank, "bits": bits}, merit=merit - 0.04 * rank)
+        for merit, bits in ((0.4, UNNOTICED), (0.3, 8))
         for rank in range(MAX_RANK + 1)
     ),
 )

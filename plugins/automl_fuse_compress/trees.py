@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from automl_fuse.specs import Floats, Forest
 
 
+_SAME = 1e-9
+"""Largest difference of leaf sums that are taken for equal."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Group:
     """Trees, and the targets that these trees and no others add to.
@@ -83,6 +87,27 @@ def _tree_of_leaves(forest: Forest) -> NDArray[np.int64]:
         at = np.concatenate([forest.true[nodes], forest.false[nodes]])
         trees = np.concatenate([trees, trees])
     return owner
+
+
+def mirrored(forest: Forest) -> Forest:
+    """Return a forest of two probabilities with leaves (-v, v), if each tree's have one sum.
+
+    It predicts the same. Leaves of unlike trees can then be equal: a fully grown tree says only
+    0 or 1, times its weight.
+    """
+    if forest.target is not None or forest.n_targets != 2:
+        return forest
+    total = forest.leaf.sum(axis=1)
+    of_trees = [total[leaves] for leaves in Leaves.of(forest).of_tree]
+    if any(np.ptp(of_tree) > _SAME for of_tree in of_trees):
+        return forest
+    moved = sum(float(of_tree[0]) for of_tree in of_trees)
+    second = forest.leaf[:, 1]
+    return replace(
+        forest,
+        leaf=np.column_stack([-second, second]),
+        base=forest.base + np.array([moved, 0.0]),
+    )
 
 
 def levels_of(forest: Forest) -> list[NDArray[np.int64]]:

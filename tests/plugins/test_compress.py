@@ -46,7 +46,7 @@ from automl_fuse_compress.quantise_network import SCALES, ToHalves, ToIntegers
 from automl_fuse_compress.quantise_trees import RoundLeaves, merged
 from automl_fuse_compress.quantised import HIGHEST_ACTIVATION, HIGHEST_WEIGHT
 from automl_fuse_compress.students import KINDS
-from automl_fuse_compress.trees import Leaves, collapsed
+from automl_fuse_compress.trees import Leaves, collapsed, mirrored
 
 if TYPE_CHECKING:
     from automl_fuse.specs import Learner
@@ -481,7 +481,7 @@ def test_trees_that_add_next_to_nothing_go_first():
     little = 1e-3 * rng.normal(size=(5, 2))
     model = stumps(range(10), rng.normal(size=10) / 3, np.vstack([little, leaves]))
     train = rows_of(X, model.predict(X)[:, 0])
-    edited = KeepTrees(0.5, 0.0, "own", 0)(Fitted(model), train)
+    edited = KeepTrees(0.5, "lasso", 0.0, "own", 0)(Fitted(model), train)
     assert edited.form().forest.n_trees == 5
     assert edited.form().forest.feature.tolist() == [5, 6, 7, 8, 9]
     assert np.allclose(edited.predict(train.X), model.predict(X), atol=0.05)
@@ -490,7 +490,7 @@ def test_trees_that_add_next_to_nothing_go_first():
 @pytest.mark.parametrize("share", [0.5, 0.1])
 def test_chosen_trees_beat_the_first_ones(boosted, friedman, share):
     train, test = friedman
-    edited = KeepTrees(share, 0.2, "auto", 0)(boosted, train)
+    edited = KeepTrees(share, "auto", 0.2, "auto", 0)(boosted, train)
     model = boosted.form()
     count = int(share * 120)
     assert edited.form().forest.n_trees == count
@@ -500,7 +500,7 @@ def test_chosen_trees_beat_the_first_ones(boosted, friedman, share):
 
 def test_averaged_trees_stay_probabilities(averaged, cancer):
     train, test = cancer
-    edited = KeepTrees(0.1, 0.2, "auto", 0)(averaged, train)
+    edited = KeepTrees(0.1, "auto", 0.2, "auto", 0)(averaged, train)
     predicted = edited.predict(test.X)
     assert np.allclose(predicted.sum(axis=1), 1.0)
     assert predicted.min() > 0
@@ -513,8 +513,8 @@ def test_trees_that_know_the_training_rows_by_heart_are_asked_about_others(cance
     train, test = cancer
     params = {"max_features": 0.75, "min_samples_leaf": 1, "features": "plain"}
     learner = fit("extra_trees", params, train, Task.BINARY)
-    by_heart = KeepTrees(0.1, 0.0, "own", 0)(learner, train)
-    asked = KeepTrees(0.1, 0.0, "auto", 0)(learner, train)
+    by_heart = KeepTrees(0.1, "lasso", 0.0, "own", 0)(learner, train)
+    asked = KeepTrees(0.1, "auto", 0.0, "auto", 0)(learner, train)
     assert log_loss(asked, test) < 0.9 * log_loss(by_heart, test)
 
 
@@ -537,6 +537,36 @@ def test_what_a_forest_is_asked_about(averaged, boosted, cancer, friedman):
         assert not goals["both"].step[n:].any()
 
 
+def test_the_first_of_averaged_trees_count_for_all(averaged, cancer):
+    train, test = cancer
+    edited = KeepTrees(0.5, "first", 0.0, "own", 0)(averaged, train)
+    before, after = averaged.form().forest, edited.form().forest
+    count = before.n_trees // 2
+    assert after.n_trees == count
+    assert np.array_equal(after.feature, before.take(np.arange(count)).feature)
+    assert np.allclose(edited.predict(test.X), averaged.predict(test.X), atol=0.1)
+
+
+def test_mirrored_probabilities_are_the_same(averaged, cancer):
+    before = averaged.form().forest
+    after = mirrored(before)
+    assert np.array_equal(after.leaf[:, 0], -after.leaf[:, 1])
+    X = cancer[1].X.values
+    assert np.allclose(after.sums(X), before.sums(X), atol=1e-12)
+    rounded = RoundLeaves(8)(averaged, cancer[0]).form().forest
+    assert np.array_equal(rounded.leaf[:, 0], -rounded.leaf[:, 1])
+    assert len(np.unique(rounded.leaf, axis=0)) <= 256
+
+
+@given(forests())
+@settings(max_examples=30, deadline=None)
+def test_only_probabilities_are_mirrored(forest):
+    assert mirrored(forest) is forest
+    two = replace(forest, leaf=np.hstack([forest.leaf, forest.leaf**2]), base=np.zeros(2))
+    both = mirrored(replace(two, target=None))
+    assert np.allclose(both.sums(EVERYWHERE), replace(two, target=None).sums(EVERYWHERE))
+
+
 def test_weights_of_rows_count():
     """A tree that only rows of no weight would miss is the one to go."""
     rng = np.random.default_rng(0)
@@ -547,7 +577,7 @@ def test_weights_of_rows_count():
     heavy[X[:, 1] > 0] = 1e-6
     for weight, kept in ((None, 1), (heavy, 0)):
         train = rows_of(X, model.predict(X)[:, 0], weight)
-        edited = KeepTrees(0.5, 0.0, "own", 0)(Fitted(model), train)
+        edited = KeepTrees(0.5, "lasso", 0.0, "own", 0)(Fitted(model), train)
         assert edited.form().forest.feature.tolist() == [kept]
 
 
@@ -577,7 +607,7 @@ def test_splits_that_say_the_same_go_first():
 
 def test_a_chain_ends_with_few_values(boosted, friedman):
     train, test = friedman
-    steps = (KeepTrees(0.5, 0.2, "auto", 0), KeepLeaves(0.4, "auto", 0), RoundLeaves(8))
+    steps = (KeepTrees(0.5, "auto", 0.2, "auto", 0), KeepLeaves(0.4, "auto", 0), RoundLeaves(8))
     edited = Chain(steps)(boosted, train)
     before, after = boosted.form().forest, edited.form().forest
     assert after.n_trees == before.n_trees // 2
@@ -594,7 +624,7 @@ def test_rounding_moves_a_leaf_by_half_a_step(boosted, friedman, bits):
     assert len(np.unique(after.leaf)) <= 2**bits
     step = np.ptp(before.leaf) / (2**bits - 1)
     off = np.abs(after.sums(friedman[1].X.values) - before.sums(friedman[1].X.values))
-    assert off.max() <= before.n_trees * step / 2
+    assert off.max() <= before.n_trees * (step / 2 + 1e-6)
 
 
 # --------------------------------------------------------------------------- networks
@@ -712,13 +742,19 @@ def test_fewer_neurons_in_integers(network, friedman):
 
 # --------------------------------------------------------------------------- refusals
 
+FEWER = KeepTrees(0.5, "auto", 0.2, "auto", 0)
+
 
 @pytest.mark.parametrize(
     ("edit", "model", "message"),
     [
-        (KeepTrees(0.5, 0.2, "auto", 0), doubled(), "has no trees to edit.*gives NetworkModel"),
+        (
+            KeepTrees(0.5, "auto", 0.2, "auto", 0),
+            doubled(),
+            "has no trees to edit.*gives NetworkModel",
+        ),
         (KeepLeaves(0.5, "auto", 0), None, "has no trees to edit.*gives NoneType"),
-        (KeepTrees(0.5, 0.2, "auto", 0), stumps([0], [0.0], [[0, 1]]), "has 1 trees"),
+        (FEWER, stumps([0], [0.0], [[0, 1]]), "has 1 trees"),
         (KeepNeurons(0.5, 0), stumps([0], [0.0], [[0, 1]]), "has no layers.*gives ForestModel"),
         (
             KeepNeurons(0.5, 0),
