@@ -20,6 +20,7 @@ from automl_fuse.errors import (
 )
 
 QUICK = Settings(
+    compressors=(),
     executor="inline",
     learners=("linear",),
     fusions=("average",),

@@ -10,9 +10,10 @@ def test_a_plan_leaves_room_for_every_stage(limit):
     assert 0 < times.search <= times.choose <= times.fuse <= times.limit == limit
 
 
-def test_the_search_gets_nearly_all_of_it():
-    assert plan(60).search > 0.9 * 60
-    assert plan(3600).search > 0.92 * 3600
+def test_the_search_gets_most_of_it_and_more_where_nothing_is_compressed():
+    assert plan(60).search > 0.7 * 60
+    assert plan(60, compress=False).search > 0.85 * 60
+    assert plan(3600, compress=False).search > 0.85 * 3600
 
 
 @pytest.mark.parametrize("limit", [0, 0.5, -3, float("nan")])

@@ -36,7 +36,7 @@ def cancer() -> tuple[pd.DataFrame, pd.DataFrame]:
 @pytest.fixture(scope="module")
 def model(cancer: tuple[pd.DataFrame, pd.DataFrame]) -> Pipeline:
     return automl_fuse.fit(
-        cancer[0], target="diagnosis", metric="roc_auc", time_limit=30, settings=SEARCH
+        cancer[0], target="diagnosis", metric="roc_auc", time_limit=60, settings=SEARCH
     )
 
 

@@ -14,6 +14,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from automl_fuse import AutoFuseClassifier, AutoFuseRegressor, Settings
 
 QUICK = Settings(
+    compressors=(),
     executor="inline",
     learners=("linear",),
     fusions=("average",),

@@ -76,7 +76,7 @@ class NetworkModel:
 
 
 def _apply(layer: Layer, signal: Floats) -> Floats:
-    result: Floats = signal @ layer.weight.astype(np.float64) + layer.bias.astype(np.float64)
+    result: Floats = signal @ layer.weight.astype(np.float64, copy=False) + layer.bias
     return result
 
 

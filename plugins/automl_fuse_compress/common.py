@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import numpy as np
@@ -171,6 +171,40 @@ class EditedLearner:
         positive = graph.node("Max", [predictions, least])
         total = graph.node("ReduceSum", [positive, graph.constant(np.array([1]))])
         return graph.node("Div", [positive, total])
+
+
+@dataclass(frozen=True)
+class EditedPair(EditedLearner):
+    """A fitted learner whose trees add up to the probability of the second of two classes.
+
+    Attributes
+    ----------
+    model : ForestModel
+        Its sums, of one column, need not lie within 0 and 1.
+    """
+
+    model: ForestModel
+
+    def predict(self, X: Matrix) -> Floats:
+        """Return probabilities (n_rows, 2)."""
+        sums = self.model.predict(X.values)
+        second = np.clip(sums, LEAST_PROBABILITY, 1.0 - LEAST_PROBABILITY)
+        return np.hstack([1.0 - second, second])
+
+    def form(self) -> ForestModel:
+        """Return the trees with a probability of each class in their leaves."""
+        forest = self.model.forest
+        leaf = np.hstack([-forest.leaf, forest.leaf])
+        base = np.append(1.0 - forest.base, forest.base)
+        return replace(self.model, forest=replace(forest, leaf=leaf, base=base, target=None))
+
+    def to_onnx(self, graph: Graph, features: Tensor) -> Tensor:
+        """Write itself into a graph: see ``automl_fuse.specs.ExportableLearner``."""
+        sums = self.model.to_onnx(graph, features)
+        limits = (LEAST_PROBABILITY, 1.0 - LEAST_PROBABILITY)
+        second = graph.node("Clip", [sums, *(graph.constant(np.array(each)) for each in limits)])
+        sign, shift = graph.constant(np.array([[-1.0, 1.0]])), graph.constant(np.array([1.0, 0.0]))
+        return graph.node("Gemm", [second, sign, shift])
 
 
 def _n_scores(model: ForestModel | NetworkModel | QuantisedNetwork) -> int:

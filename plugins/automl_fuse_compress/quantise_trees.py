@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from automl_fuse.specs import ALL_TASKS, CompressorSpec, Configuration, Link
-from automl_fuse_compress.common import MAX_RANK, EditedLearner, forest_of, ranked_edit
-from automl_fuse_compress.trees import collapsed, levels_of, mirrored
+from automl_fuse_compress.common import MAX_RANK, EditedLearner, EditedPair, forest_of, ranked_edit
+from automl_fuse_compress.trees import collapsed, levels_of, second_only
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,22 +58,16 @@ class RoundLeaves:
             If the learner has no trees.
         """
         model = forest_of(learner)
-        forest = model.forest
-        if model.link is Link.IDENTITY:
-            forest = mirrored(forest)
-        return EditedLearner(replace(model, forest=merged(_rounded(forest, self.bits))))
+        second = second_only(model.forest) if model.link is Link.IDENTITY else None
+        forest = merged(_rounded(model.forest if second is None else second, self.bits))
+        kind = EditedLearner if second is None else EditedPair
+        return kind(replace(model, forest=forest))
 
 
 def _rounded(forest: Forest, bits: int) -> Forest:
-    leaf = forest.leaf
-    # The same for a value and its negative, so that mirrored columns stay so.
-    low, high = leaf.min(axis=0), leaf.max(axis=0)
-    centre = 0.5 * (low + high)
+    low, high = forest.leaf.min(axis=0), forest.leaf.max(axis=0)
     step = np.where(high > low, (high - low) / (2**bits - 1), 1.0)
-    side = np.where(leaf < centre, -1.0, 1.0)
-    # Half a step beside the centre, then whole ones: an even number of values.
-    steps = np.rint(np.abs(leaf - centre) / step - 0.5) + 0.5
-    rounded = centre + side * step * np.where(high > low, steps, 0.0)
+    rounded = low + step * np.rint((forest.leaf - low) / step)
     # A table of leaves is written in single precision where that is exact.
     return replace(forest, leaf=rounded.astype(np.float32).astype(np.float64))
 

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from automl_fuse.specs import Floats, Forest
 
 
-_SAME = 1e-9
-"""Largest difference of leaf sums that are taken for equal."""
+_SAME = 1e-6
+"""Largest difference of sums that are taken for equal."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,25 +89,22 @@ def _tree_of_leaves(forest: Forest) -> NDArray[np.int64]:
     return owner
 
 
-def mirrored(forest: Forest) -> Forest:
-    """Return a forest of two probabilities with leaves (-v, v), if each tree's have one sum.
+def second_only(forest: Forest) -> Forest | None:
+    """Return the trees of the second of two probabilities, if the first makes up for it.
 
-    It predicts the same. Leaves of unlike trees can then be equal: a fully grown tree says only
-    0 or 1, times its weight.
+    That is, if the leaves of each tree have one sum, and all sums are 1; None if not. A leaf
+    then has one value, and those of unlike trees can be equal.
     """
     if forest.target is not None or forest.n_targets != 2:
-        return forest
+        return None
     total = forest.leaf.sum(axis=1)
     of_trees = [total[leaves] for leaves in Leaves.of(forest).of_tree]
     if any(np.ptp(of_tree) > _SAME for of_tree in of_trees):
-        return forest
-    moved = sum(float(of_tree[0]) for of_tree in of_trees)
-    second = forest.leaf[:, 1]
-    return replace(
-        forest,
-        leaf=np.column_stack([-second, second]),
-        base=forest.base + np.array([moved, 0.0]),
-    )
+        return None
+    if abs(forest.base.sum() + sum(float(each[0]) for each in of_trees) - 1.0) > _SAME:
+        return None
+    target = np.zeros(forest.n_trees, dtype=np.int64)
+    return replace(forest, leaf=forest.leaf[:, 1:], base=forest.base[1:], target=target)
 
 
 def levels_of(forest: Forest) -> list[NDArray[np.int64]]:

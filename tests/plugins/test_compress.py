@@ -46,7 +46,7 @@ from automl_fuse_compress.quantise_network import SCALES, ToHalves, ToIntegers
 from automl_fuse_compress.quantise_trees import RoundLeaves, merged
 from automl_fuse_compress.quantised import HIGHEST_ACTIVATION, HIGHEST_WEIGHT
 from automl_fuse_compress.students import KINDS
-from automl_fuse_compress.trees import Leaves, collapsed, mirrored
+from automl_fuse_compress.trees import Leaves, collapsed, second_only
 
 if TYPE_CHECKING:
     from automl_fuse.specs import Learner
@@ -547,24 +547,27 @@ def test_the_first_of_averaged_trees_count_for_all(averaged, cancer):
     assert np.allclose(edited.predict(test.X), averaged.predict(test.X), atol=0.1)
 
 
-def test_mirrored_probabilities_are_the_same(averaged, cancer):
+def test_two_probabilities_need_one_value_a_leaf(averaged, cancer):
+    train, test = cancer
     before = averaged.form().forest
-    after = mirrored(before)
-    assert np.array_equal(after.leaf[:, 0], -after.leaf[:, 1])
-    X = cancer[1].X.values
-    assert np.allclose(after.sums(X), before.sums(X), atol=1e-12)
-    rounded = RoundLeaves(8)(averaged, cancer[0]).form().forest
-    assert np.array_equal(rounded.leaf[:, 0], -rounded.leaf[:, 1])
-    assert len(np.unique(rounded.leaf, axis=0)) <= 256
+    edited = RoundLeaves(12)(averaged, train)
+    assert edited.model.forest.leaf.shape[1] == 1
+    assert edited.form().forest.leaf.shape[1] == 2
+    assert np.allclose(edited.form().predict(test.X.values), edited.predict(test.X), atol=2e-3)
+    assert np.allclose(edited.predict(test.X), before.sums(test.X.values), atol=5e-3)
+    assert np.array_equal(through_onnx(edited, test.X.values), edited.predict(test.X))
 
 
 @given(forests())
 @settings(max_examples=30, deadline=None)
-def test_only_probabilities_are_mirrored(forest):
-    assert mirrored(forest) is forest
-    two = replace(forest, leaf=np.hstack([forest.leaf, forest.leaf**2]), base=np.zeros(2))
-    both = mirrored(replace(two, target=None))
-    assert np.allclose(both.sums(EVERYWHERE), replace(two, target=None).sums(EVERYWHERE))
+def test_only_probabilities_lose_a_column(forest):
+    assert second_only(forest) is None
+    two = {"target": None, "base": np.zeros(2)}
+    assert second_only(replace(forest, leaf=np.hstack([forest.leaf] * 2), **two)) is None
+    shares = np.hstack([1 - forest.leaf, forest.leaf]) / forest.n_trees
+    probabilities = replace(forest, leaf=shares, **two)
+    second = second_only(probabilities).sums(EVERYWHERE)
+    assert np.allclose(second, probabilities.sums(EVERYWHERE)[:, 1:])
 
 
 def test_weights_of_rows_count():
