@@ -153,6 +153,8 @@ class Pipeline:
     def front(self) -> pd.DataFrame:
         """Return the pipelines of this run that no other beats on quality, latency and bytes.
 
+        The fused pipeline itself, ``all members``, is listed in any case.
+
         Best first. Columns: pipeline, members and models (how many), score (of the run's metric,
         on rows that did not train it), relative_loss (against the best: 0.01 for one per cent
         more), latency_ms (one row of the artefact in onnxruntime,

@@ -121,7 +121,8 @@ def _awkward(column: Column, plain: Array, copy: int, rng: np.random.Generator) 
     n = len(plain)
     if column.kind is Kind.NUMERIC:
         if copy == 0:
-            return plain.astype(np.float32).astype(np.float64)
+            with np.errstate(over="ignore"):
+                return plain.astype(np.float32).astype(np.float64)
         if copy == 1:
             return np.round(plain * 2) / 2
         return rng.choice(np.array(_NUMBERS), n)
