@@ -264,11 +264,11 @@ class GraphBuilder:
         large; TreeEnsembleRegressor of opset 3 returns single precision, and cannot stand
         beside TreeEnsemble in one model.
         """
-        numbered = np.arange(len(forest.leaf), dtype=np.float64)[:, None]
+        table, number = np.unique(forest.leaf, axis=0, return_inverse=True)
+        numbered = number.reshape(-1, 1).astype(np.float64)
         reached = self._ensemble(
             features, forest, np.arange(forest.n_trees), forest.n_trees, numbered
         )
-        table = forest.leaf
         single = table.astype(np.float32)
         exact = np.array_equal(single.astype(np.float64), table)
         position = self.node("Cast", [reached], {"to": 7})
@@ -288,6 +288,14 @@ class GraphBuilder:
     ) -> Tensor:
         """Write one TreeEnsemble."""
         plain = _without_empty_sets(_with_nodes_as_roots(forest))
+        values = (plain.leaf if leaf is None else leaf)[:, 0]
+        # Equal leaves share an entry; onnxruntime refuses that for nodes only.
+        entries = np.column_stack([target[_tree_of_leaf(plain)], values])
+        entries, entry = np.unique(entries, axis=0, return_inverse=True)
+        true, false = (
+            np.where(side < 0, entry.ravel()[np.where(side < 0, ~side, 0)], side)
+            for side in (plain.true, plain.false)
+        )
         attributes: dict[str, Any] = {
             "n_targets": n_targets,
             "aggregate_function": _SUM,
@@ -296,13 +304,13 @@ class GraphBuilder:
             "nodes_featureids": plain.feature.tolist(),
             "nodes_splits": plain.threshold,
             "nodes_modes": plain.split.astype(np.uint8),
-            "nodes_truenodeids": np.where(plain.true < 0, ~plain.true, plain.true).tolist(),
-            "nodes_falsenodeids": np.where(plain.false < 0, ~plain.false, plain.false).tolist(),
+            "nodes_truenodeids": true.tolist(),
+            "nodes_falsenodeids": false.tolist(),
             "nodes_trueleafs": (plain.true < 0).astype(np.int64).tolist(),
             "nodes_falseleafs": (plain.false < 0).astype(np.int64).tolist(),
             "nodes_missing_value_tracks_true": plain.missing_true.astype(np.int64).tolist(),
-            "leaf_weights": np.ascontiguousarray((plain.leaf if leaf is None else leaf)[:, 0]),
-            "leaf_targetids": target[_tree_of_leaf(plain)].tolist(),
+            "leaf_weights": np.ascontiguousarray(entries[:, 1]),
+            "leaf_targetids": entries[:, 0].astype(np.int64).tolist(),
         }
         if plain.members:
             sets = [[*plain.members[node], np.nan] for node in sorted(plain.members)]
