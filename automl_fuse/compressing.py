@@ -387,6 +387,10 @@ class _Stage:
         result = cross_fitted(choice.spec, choice.params, oof, y, weight, splits, context)
         fitted = fit_final(choice.spec, choice.params, oof, y, weight, context)
         kept = [forms[position] for position in fitted.members]
+        if len(kept) == 1:
+            # One member needs no fusion: some have curves that cost more than a small member.
+            fitted = replace(fitted, fusion=Alone())
+            result = replace(result, prediction=kept[0].oof[few])
         calibration = fit_calibration(
             self.session.objective, context.task, result.prediction, y, weight, splits
         )
