@@ -123,7 +123,7 @@ def _input(column: Column) -> Input:
     unseen = None
     if column.kind is Kind.CATEGORY:
         missing = _other_than(column.categories, "")
-        unseen = _other_than((*column.categories, missing), "<unseen>")
+        unseen = unseen_text(column)
     elif column.kind is Kind.TEXT:
         missing = ""
     elif column.kind is Kind.DATETIME:
@@ -135,6 +135,11 @@ def _input(column: Column) -> Input:
         missing=missing,
         unseen=unseen,
     )
+
+
+def unseen_text(column: Column) -> str:
+    """Return a text that is none of a column's categories; what is missing is never called so."""
+    return _other_than(column.categories, "<unseen>")
 
 
 def _other_than(known: Sequence[str], text: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from automl_fuse.artefact import save
 from automl_fuse.assembly import Assembler, fingerprint
@@ -37,6 +37,11 @@ if TYPE_CHECKING:
     from automl_fuse.table import Dataset
 
 _log = logging.getLogger("automl_fuse")
+
+GRACE: Final = 0.05
+"""Share of the time limit by which writing the portable file may be late."""
+GRACE_SECONDS: Final = 3.0
+"""The same in seconds, where that is more."""
 
 
 def fit(  # noqa: PLR0913 - each is an option of every run
@@ -138,7 +143,7 @@ def fit(  # noqa: PLR0913 - each is an option of every run
         )
         session.started(learners)
         assembler = Assembler(run, dataset, schema, trial_data.columns, settings.seed)
-        with executor_of(session) as executor:
+        with executor_of(session, learners) as executor:
             outcome = search(session, learners, executor, assembler.warm)
             searched = watch.seconds()
             fused = fuse(session, outcome)
@@ -158,20 +163,31 @@ def fit(  # noqa: PLR0913 - each is an option of every run
         summary["seconds"] = session.seconds(searched, assembled, outcome)
         pipeline = replace(pipeline, report=summary)
         if settings.output:
-            _keep(pipeline, run)
+            # A file of hundreds of megabytes is left to the command line, rather than being late.
+            spare = max(GRACE_SECONDS, GRACE * times.limit) + times.limit - watch.seconds()
+            _keep(pipeline, run, is_in_time=compressed.seconds_to_write <= spare)
             summary["seconds"] = session.seconds(searched, assembled, outcome)
             write_json(run.report, summary)
         session.observers("run_finished", {"score": summary["score"]})
     return pipeline
 
 
-def _keep(pipeline: Pipeline, run: RunDirectory) -> None:
+def _keep(pipeline: Pipeline, run: RunDirectory, *, is_in_time: bool) -> None:
     """Write what a run leaves: the artefact, and all pipelines of the front to pick from."""
+    write_pickle(run.pipelines, pipeline)
+    if not is_in_time:
+        _log.warning(
+            "No portable file was written: this pipeline is so large that it would take longer "
+            "than the time limit. 'automl-fuse export %s --output model.onnx' writes it; "
+            "'automl-fuse compress %s --prefer speed' a smaller one.",
+            run.root,
+            run.root,
+        )
+        return
     try:
         save(pipeline, run.artefact)
     except ExportError as error:
         _log.warning("No portable file was written: %s", error)
-    write_pickle(run.pipelines, pipeline)
 
 
 def _trial_data(dataset: Dataset, schema: Schema, settings: Settings) -> TrialData:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from automl_fuse.specs import Array, Floats
 
 _EPSILON: Final = float(np.finfo(np.float64).eps)
+_ROUNDING: Final = 1e-12
+"""Share of a sum of weights by which two halves of it may differ and still be equal."""
 
 # ------------------------------------------------------------------ labels
 
@@ -205,8 +207,20 @@ def mape(y: Array, prediction: Array, weight: Floats | None) -> float:
 
 def median_ae(y: Array, prediction: Array, weight: Floats | None) -> float:
     """Return the median absolute error."""
-    if weight is None:
-        return float(np.median(np.abs(y - prediction)))
-    from sklearn.metrics import median_absolute_error
+    errors = np.abs(y - prediction)
+    return float(np.median(errors)) if weight is None else _weighted_median(errors, weight)
 
-    return float(median_absolute_error(y, prediction, sample_weight=weight))
+
+def _weighted_median(values: Array, weight: Floats) -> float:
+    """Return the value with half of the weight on each side; the mean of two if both have it.
+
+    Hyndman and Fan (1996), "Sample quantiles in statistical packages", definition 2, of rows that
+    count as often as they weigh: whole weights are repetitions, equal ones give the median.
+    """
+    order = np.argsort(values)
+    below = np.cumsum(weight[order])
+    # Weights that are no whole numbers meet the half only up to rounding.
+    half, slack = below[-1] / 2, below[-1] * _ROUNDING
+    lower = np.searchsorted(below, half - slack, side="left")
+    upper = np.searchsorted(below, half + slack, side="right")
+    return float(values[order[[lower, upper]]].mean())

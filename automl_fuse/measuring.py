@@ -10,13 +10,12 @@ import numpy as np
 
 from automl_fuse.budget import Stopwatch
 from automl_fuse.emission import emit
-from automl_fuse.graph import IR_VERSION, OPSET
-from automl_fuse.specs import Columns, Kind
+from automl_fuse.errors import ArtefactError, ExportError
+from automl_fuse.runtime import GraphInputs, open_session, own_values
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from automl_fuse.emission import Emitted
     from automl_fuse.pipeline import Pipeline
     from automl_fuse.specs import Array
 
@@ -49,12 +48,15 @@ def measure(pipeline: Pipeline) -> Measured:
     Raises
     ------
     ExportError
-        If a part cannot be written.
+        If a part cannot be written, or onnxruntime refuses the graph.
     """
     emitted = emit(pipeline)
     content = emitted.model.SerializeToString()
-    session = open_session(content)
-    feed = feeds(emitted, pipeline.sample.take(np.arange(1)))
+    try:
+        session = open_session(content)
+    except ArtefactError as error:
+        raise ExportError(f"the graph cannot be run: {error}") from error
+    feed = GraphInputs(emitted.inputs, emitted.prepared).of(pipeline.sample, slice(0, 1))
     size = len(content) + len(json.dumps(dict(emitted.prepared)))
     return Measured(latency_ms=row_milliseconds(session, feed), size_mb=size / 1e6)
 
@@ -85,57 +87,3 @@ def row_milliseconds(session: Any, feed: Mapping[str, Array]) -> float:
         session.run_with_iobinding(binding)
         seconds.append(watch.seconds())
     return 1e3 * float(np.median(seconds))
-
-
-def own_values(feed: Mapping[str, Array]) -> dict[str, Any]:
-    """Return inputs as values of onnxruntime's own.
-
-    It converts numbers, but not texts: those come out of a graph that holds them as constants.
-    """
-    from onnx import TensorProto, helper, numpy_helper
-    from onnxruntime import OrtValue
-
-    numbers = {name: array for name, array in feed.items() if array.dtype != object}
-    values = {name: OrtValue.ortvalue_from_numpy(array) for name, array in numbers.items()}
-    texts = {name: array for name, array in feed.items() if array.dtype == object}
-    if texts:
-        graph = helper.make_graph(
-            [helper.make_node("Identity", [f"{name} "], [name]) for name in texts],
-            "texts",
-            [],
-            [helper.make_tensor_value_info(name, TensorProto.STRING, None) for name in texts],
-            [numpy_helper.from_array(array, f"{name} ") for name, array in texts.items()],
-        )
-        opset = [helper.make_opsetid("", OPSET)]
-        model = helper.make_model(graph, ir_version=IR_VERSION, opset_imports=opset)
-        session = open_session(model.SerializeToString())
-        values |= dict(zip(texts, session.run_with_ort_values(None, {}), strict=True))
-    return values
-
-
-def open_session(content: bytes) -> Any:
-    """Return an onnxruntime session of one thread."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-
-
-def feeds(emitted: Emitted, columns: Columns) -> dict[str, Array]:
-    """Return the inputs of a graph for typed rows."""
-    from automl_fuse.front_end import run_step
-
-    found: dict[str, Array] = {}
-    for each in emitted.inputs:
-        values = columns.values[each.column.name]
-        if each.column.kind is Kind.CATEGORY:
-            texts = np.array([*each.column.categories, each.unseen, each.missing], dtype=object)
-            values = texts[values]
-        elif each.column.kind is Kind.DATETIME:
-            values = values.astype("datetime64[us]").astype(np.int64)
-        found[each.name] = values.reshape(-1, 1)
-    for name, step in emitted.prepared.items():
-        found[name] = run_step(step, columns.values[step["column"]])
-    return found

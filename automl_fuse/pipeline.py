@@ -15,7 +15,7 @@ import numpy as np
 from automl_fuse.budget import usable_cores
 from automl_fuse.errors import DataError, SettingsError
 from automl_fuse.members import Features, decompressed
-from automl_fuse.table import Table, read_table
+from automl_fuse.table import Table, read_labelled, read_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -306,17 +306,12 @@ class Pipeline:
             If the target is missing, or holds a class that was not there at fit.
         """
         from automl_fuse.metrics import score_all
-        from automl_fuse.table import read_target
 
-        table = read_table(data)
-        truth, known, weight = read_target(
-            table, y, target=self.target, classes=self.classes_, sample_weight=sample_weight
+        rows = read_labelled(
+            data, y, target=self.target, classes=self.classes_, sample_weight=sample_weight
         )
-        if not known.all():
-            table = table.take(np.flatnonzero(known))
-        fused = self._fused(table)
-        threshold = self.calibration.threshold
-        return score_all(self.task, truth, fused, weight, threshold=threshold)
+        fused = self._fused(rows.table)
+        return score_all(self.task, rows.truth, fused, rows.weight, self.calibration.threshold)
 
     def save(self, path: str | Path) -> None:
         """Write the pipeline into one portable ONNX file, which ``automl_fuse.load`` reads.
@@ -366,7 +361,24 @@ class Pipeline:
         return self.fused(self._columns(data))
 
     def fused(self, columns: Columns) -> Floats:
-        """Return fused, calibrated predictions (n_rows, n_outputs) of typed rows."""
+        """Return fused, calibrated predictions (n_rows, n_outputs) of typed rows.
+
+        Raises
+        ------
+        DataError
+            If one is not finite.
+        """
+        fused = self._unchecked(columns)
+        if not np.isfinite(fused).all():
+            row = int(np.flatnonzero(~np.isfinite(fused).all(axis=1))[0])
+            raise DataError(f"Row {row} has no finite prediction: check its values.")
+        return fused
+
+    def predictable(self, columns: Columns) -> Array:
+        """Return which typed rows have a prediction, (n_rows,): an infinite value may have none."""
+        return np.asarray(np.isfinite(self._unchecked(columns)).all(axis=1))
+
+    def _unchecked(self, columns: Columns) -> Floats:
         if columns.n_rows == 0:
             return np.empty((0, self.n_outputs))
         chunks = [
@@ -379,9 +391,6 @@ class Pipeline:
         fused = self.fusion.combine(self._member_predictions(columns))
         if self.classes_ is not None:
             fused = self.calibration.probabilities(fused)
-        if not np.isfinite(fused).all():
-            row = int(np.flatnonzero(~np.isfinite(fused).all(axis=1))[0])
-            raise DataError(f"Row {row} has no finite prediction: check its values.")
         return fused
 
     def _member_predictions(self, columns: Columns) -> Floats:

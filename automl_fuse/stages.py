@@ -52,10 +52,14 @@ class Fused:
 
 
 @contextmanager
-def executor_of(session: Session) -> Iterator[Executor]:
-    """Start the executor of a run, and close it at the end."""
+def executor_of(session: Session, learners: Sequence[LearnerSpec]) -> Iterator[Executor]:
+    """Start the executor of a run for jobs of these learners, and close it at the end."""
     n_workers, n_threads = session.workers
-    choice = PluginChoice(modules=session.settings.plugins, block=session.settings.block_plugins)
+    choice = PluginChoice(
+        modules=session.settings.plugins,
+        block=session.settings.block_plugins,
+        learners=tuple(spec.name for spec in learners),
+    )
     runner = FoldRunner(session.data, session.run, choice, n_threads)
     context = ExecutorContext(runner=runner, n_workers=n_workers, n_threads=n_threads)
     executor = open_executor(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self
 
 import numpy as np
 
@@ -28,10 +29,15 @@ MAX_ROWS: Final = 200_000
 """Augmented rows, at most."""
 LABELLING: Final = 0.25
 """Share of the time left that labelling augmented rows may take."""
+MOST_WAITING: Final = 8
+"""Students, at most, that wait for labels while others go first."""
 
 
 class Teaching:
     """Writes what students learn from into the run directory, each once.
+
+    Augmented rows are labelled in a thread, while students that need none are fitted. Use it as
+    a context manager: at the end it waits for that thread.
 
     Parameters
     ----------
@@ -50,26 +56,52 @@ class Teaching:
         self._fused = fused
         self._full = full
         self._deadline = deadline
-        self._copies: dict[str, int] = {}
+        self._copies: dict[str, Future[int]] = {}
+        self._labeller = ThreadPoolExecutor(max_workers=1)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._labeller.shutdown(cancel_futures=True)
 
     def prepared(self, orders: Iterable[Order]) -> Iterator[Order]:
         """Give each order once what its student reads is written.
 
-        Where there is no time to label augmented rows, a student goes without.
+        Students that need augmented rows let others pass until those are labelled. Where there
+        is no time for that, they go without.
         """
+        waiting: list[Order] = []
         for order in orders:
-            student = order.student
-            if student is None:
-                yield order
-                continue
-            name = teacher_name(student.teacher)
-            path = self._session.run.teacher(name)
-            if not path.exists():
-                write_array(path, self._out_of_fold(student.teacher))
-            copies = 0.0
-            if student.copies > 0:
-                copies = min(student.copies, self._augmented(student.teacher))
-            yield replace(order, student=replace(student, copies=copies))
+            if order.student is not None and order.student.copies > 0:
+                self._begin_labelling(order.student.teacher)
+                waiting.append(order)
+            else:
+                yield self._told(order)
+            while waiting and (self._is_labelled(waiting[0]) or len(waiting) >= MOST_WAITING):
+                yield self._told(waiting.pop(0))
+        yield from map(self._told, waiting)
+
+    def _begin_labelling(self, teacher: tuple[int, ...]) -> None:
+        name = teacher_name(teacher)
+        if name not in self._copies:
+            self._copies[name] = self._labeller.submit(self._augmented, teacher)
+
+    def _is_labelled(self, order: Order) -> bool:
+        assert order.student is not None  # noqa: S101 - only students wait
+        return self._copies[teacher_name(order.student.teacher)].done()
+
+    def _told(self, order: Order) -> Order:
+        """Return the order of a student with as many augmented rows as there are."""
+        student = order.student
+        if student is None:
+            return order
+        name = teacher_name(student.teacher)
+        path = self._session.run.teacher(name)
+        if not path.exists():
+            write_array(path, self._out_of_fold(student.teacher))
+        copies = student.copies and min(student.copies, float(self._copies[name].result()))
+        return replace(order, student=replace(student, copies=copies))
 
     def _out_of_fold(self, teacher: tuple[int, ...]) -> Floats:
         """Return what a teacher predicts for training rows that its models have not seen."""
@@ -92,26 +124,23 @@ class Teaching:
 
     def _augmented(self, teacher: tuple[int, ...]) -> int:
         """Write augmented rows with a teacher's labels; return how many copies of each row."""
-        name = teacher_name(teacher)
-        if name not in self._copies:
-            data = self._session.data
-            n_rows, n_folds = len(data.y), len(data.folds)
-            seconds = max(0.0, LABELLING * self._deadline.remaining() / n_folds)
-            affordable = int(seconds / max(self._seconds_a_row(teacher), 1e-9))
-            n_asked = min(affordable, MAX_COPIES * n_rows, MAX_ROWS // n_folds)
-            copies = -(-n_asked // n_rows)
-            self._copies[name] = copies
-            if copies:
-                columns, source = augment(data.columns, copies, seed_of(data.seed, "augment"))
-                order = np.random.default_rng(data.seed).permutation(n_rows)
-                order = (order + n_rows * np.arange(copies)[:, None]).ravel()
-                columns, source = columns.take(order), source[order]
-                labels = self._labelled(columns, source, teacher, n_asked)
-                write_augmented(
-                    self._session.run.augmented(name),
-                    Augmented(columns=columns, source=source, labels=labels),
-                )
-        return self._copies[name]
+        data = self._session.data
+        n_rows, n_folds = len(data.y), len(data.folds)
+        seconds = max(0.0, LABELLING * self._deadline.remaining() / n_folds)
+        affordable = int(seconds / max(self._seconds_a_row(teacher), 1e-9))
+        n_asked = min(affordable, MAX_COPIES * n_rows, MAX_ROWS // n_folds)
+        copies = -(-n_asked // n_rows)
+        if copies:
+            columns, source = augment(data.columns, copies, seed_of(data.seed, "augment"))
+            order = np.random.default_rng(data.seed).permutation(n_rows)
+            order = (order + n_rows * np.arange(copies)[:, None]).ravel()
+            columns, source = columns.take(order), source[order]
+            labels = self._labelled(columns, source, teacher, n_asked)
+            write_augmented(
+                self._session.run.augmented(teacher_name(teacher)),
+                Augmented(columns=columns, source=source, labels=labels),
+            )
+        return copies
 
     def _seconds_a_row(self, teacher: tuple[int, ...]) -> float:
         """Return how long the models of one fold take to label a row."""

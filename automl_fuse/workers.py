@@ -26,7 +26,7 @@ from automl_fuse.errors import SettingsError
 from automl_fuse.specs import JobResult
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from automl_fuse.run import RunDirectory
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 _HEADER = struct.Struct("!Q")
 _LOG_TAIL = 2_000
+_DONE = object()
 
 
 class InlineExecutor:
@@ -299,8 +300,19 @@ def main(runner_path: str) -> None:
     jobs: queue.SimpleQueue[Any] = queue.SimpleQueue()
     threading.Thread(target=_feed, args=(jobs,), daemon=True).start()
     runner = joblib.load(runner_path, mmap_mode="r")
+    imports: Iterator[None] = iter(getattr(runner, "imports", tuple)())
     while True:
-        _write(results, runner(jobs.get()))
+        _write(results, runner(_next_job(jobs, imports)))
+
+
+def _next_job(jobs: queue.SimpleQueue[Any], imports: Iterator[None]) -> Any:
+    """Return the next job; until it comes, import one by one what jobs will need.
+
+    A worker that replaces a killed one would else spend its first seconds on that.
+    """
+    while jobs.empty() and next(imports, _DONE) is not _DONE:
+        pass
+    return jobs.get()
 
 
 def _feed(jobs: queue.SimpleQueue[Any]) -> None:

@@ -4,17 +4,21 @@
 
 reads a portable file and rows to predict, and prints how much of a call of ``predict_proba`` (in
 regression ``predict``) goes into reading the frame, into making onnxruntime's values of NumPy
-arrays, and into the graph; and by operator, from onnxruntime's own profiler, what the graph does.
-It needs an environment with automl_fuse, pandas, onnx and onnxruntime.
+arrays, and into the graph; by operator, from onnxruntime's own profiler, what the graph does; and
+how long one row takes by the form that it comes in. It needs an environment with automl_fuse,
+pandas, onnx and onnxruntime; polars is timed where it is installed.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
+import importlib.util
 import json
 import tempfile
 import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -91,6 +95,25 @@ def steps(model: PortablePipeline, rows: pd.DataFrame) -> str:
     return report.markdown_table(["step", "µs", "share"], table)
 
 
+def forms(model: PortablePipeline, row: pd.DataFrame) -> str:
+    """Return how long a prediction of one row takes by the form of the row, as Markdown."""
+    predict = model.predict if model.classes_ is None else model.predict_proba
+    (cells,) = row.to_dict("records")
+    given: dict[str, Any] = {
+        "dict of cells": cells,
+        "list of one dict": [cells],
+        "frame of pandas": row,
+        "frame of pandas, of objects": row.astype(object),
+    }
+    if importlib.util.find_spec("polars") is not None:
+        given["frame of polars"] = importlib.import_module("polars").from_dicts([cells])
+    given["dict of columns"] = {name: [cell] for name, cell in cells.items()}
+    us = medians_us({name: partial(predict, data) for name, data in given.items()})
+    return report.markdown_table(
+        ["one row as a", "µs"], [[name, f"{spent:,.1f}"] for name, spent in us.items()]
+    )
+
+
 def operators(path: Path, model: PortablePipeline, rows: pd.DataFrame, top: int) -> str:
     """Return how much time each operator takes, by onnxruntime's profiler, as Markdown.
 
@@ -149,6 +172,7 @@ def main() -> None:
         drawn = drawn.reset_index(drop=True)
         print(f"\n{count:,} rows\n\n{steps(model, drawn)}\n")
         print(operators(arguments.artefact, model, drawn, arguments.top))
+    print(f"\n{forms(model, rows.iloc[:1].reset_index(drop=True))}")
 
 
 if __name__ == "__main__":

@@ -26,8 +26,13 @@ def graph_input(each: dict, rows: list[dict]) -> np.ndarray:
         # Microseconds since 1970 in UTC; NumPy's NaT is the integer that stands for missing.
         moments = np.array(["NaT" if c is None else c.removesuffix("Z") for c in cells])
         return moments.astype("datetime64[us]").astype(np.int64)[:, None]
-    texts = [each["missing"] if c is None else str(c) for c in cells]
+    texts = [each["missing"] if c is None else word(c) for c in cells]
     return np.array(texts, dtype=object)[:, None]
+
+
+def word(cell: object) -> str:
+    """Return a cell as the text that stands for it: 1.0 is "1"."""
+    return str(int(cell) if isinstance(cell, float) and cell.is_integer() else cell)
 
 
 def main(model: str, table: str) -> None:

@@ -7,6 +7,7 @@ import copy
 import hashlib
 import json
 import shutil
+import subprocess
 import sys
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -128,6 +129,22 @@ def test_the_runtime_must_be_there_and_recent(
     monkeypatch.setitem(sys.modules, "onnxruntime", runtime)
     with pytest.raises(MissingDependencyError, match=r"pip install 'onnxruntime>=1\.24'"):
         load(tmp_path)
+
+
+def test_loading_imports_what_predicting_needs(tmp_path: Path) -> None:
+    (tmp_path / FILE).write_bytes(CONTENT)
+    code = """
+import sys, automl_fuse
+automl_fuse.load(sys.argv[1])
+late = {f"automl_fuse.specs.{name}" for name in ("fitting", "fusing", "running", "settings")}
+print(late & sys.modules.keys(), {"html", "pandas", "onnx"} & sys.modules.keys())
+from automl_fuse import specs
+print([name for name in specs.__all__ if not hasattr(specs, name)], late <= sys.modules.keys())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=False
+    )
+    assert (done.stdout, done.stderr) == ("set() set()\n[] True\n", "")
 
 
 # ------------------------------------------------------------------ the graph

@@ -6,7 +6,6 @@ import json
 import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,9 @@ import pytest
 from handmade import ROWS, Handmade, handmade
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
+JAVASCRIPT = EXAMPLES / "javascript"
+PYTHON_PROGRAM = [sys.executable, str(EXAMPLES / "predict_onnxruntime.py")]
+TASKS = [("binary", "str"), ("binary", "int"), ("multiclass", "str"), ("regression", "str")]
 
 
 def write(folder: Path, made: Handmade) -> list[str]:
@@ -35,51 +37,55 @@ def compare(printed: str, made: Handmade) -> None:
             assert np.allclose(values, golden[name], rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize(
-    ("task", "dtype"), [("binary", "str"), ("binary", "int"), ("multiclass", "str"),
-                        ("regression", "str")]
-)  # fmt: skip
-def test_plain_onnxruntime_in_python(tmp_path: Path, task: str, dtype: str) -> None:
+@pytest.fixture
+def node_program() -> list[str]:
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("node is not installed: install Node.js 18 or newer")
+    if not (JAVASCRIPT / "node_modules").is_dir():
+        pytest.skip("onnxruntime-node is not installed: npm ci --prefix examples/javascript")
+    return [node, str(JAVASCRIPT / "predict.mjs")]
+
+
+def run(program: list[str], arguments: list[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*program, *arguments], capture_output=True, text=True, check=False)
+
+
+def gives_golden_numbers(program: list[str], folder: Path, task: str, dtype: str) -> None:
     made = handmade(task, dtype, plain=True)
-    program = [sys.executable, str(EXAMPLES / "predict_onnxruntime.py")]
-    done = subprocess.run(
-        [*program, *write(tmp_path, made)], capture_output=True, text=True, check=False
-    )
+    done = run(program, write(folder, made))
     assert done.returncode == 0, done.stderr
     compare(done.stdout, made)
 
 
-def test_plain_onnxruntime_says_what_must_be_prepared(tmp_path: Path) -> None:
-    program = [sys.executable, str(EXAMPLES / "predict_onnxruntime.py")]
-    done = subprocess.run(
-        [*program, *write(tmp_path, handmade())], capture_output=True, text=True, check=False
-    )
+def says_what_must_be_prepared(program: list[str], folder: Path) -> None:
+    done = run(program, write(folder, handmade()))
     assert done.returncode == 1
     assert "words.term_weights1 must be prepared" in done.stderr
 
 
-@pytest.mark.slow
-def test_node(tmp_path: Path) -> None:
-    node, npm = shutil.which("node"), shutil.which("npm")
-    if node is None or npm is None:
-        pytest.skip("node and npm are not installed")
-    with tempfile.TemporaryDirectory() as folder:
-        shutil.copytree(EXAMPLES / "javascript", folder, dirs_exist_ok=True)
-        # The scripts of onnxruntime-node fetch libraries for graphics cards.
-        install = [npm, "install", "--ignore-scripts", "--no-audit", "--no-fund"]
-        done = subprocess.run(install, cwd=folder, capture_output=True, text=True, check=False)
-        if done.returncode:
-            pytest.skip(f"npm cannot install onnxruntime-node: {done.stderr.strip()[-200:]}")
-        for task, dtype in (("binary", "str"), ("binary", "int"), ("regression", "str")):
-            made = handmade(task, dtype, plain=True)
-            program = [node, str(Path(folder) / "predict.mjs")]
-            done = subprocess.run(
-                [*program, *write(tmp_path, made)], capture_output=True, text=True, check=False
-            )
-            assert done.returncode == 0, done.stderr
-            compare(done.stdout, made)
-        done = subprocess.run(
-            [*program, *write(tmp_path, handmade())], capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 1
-        assert "words.term_weights1 must be prepared" in done.stderr
+@pytest.mark.parametrize(("task", "dtype"), TASKS)
+def test_plain_onnxruntime_in_python(tmp_path: Path, task: str, dtype: str) -> None:
+    gives_golden_numbers(PYTHON_PROGRAM, tmp_path, task, dtype)
+
+
+def test_plain_onnxruntime_says_what_must_be_prepared(tmp_path: Path) -> None:
+    says_what_must_be_prepared(PYTHON_PROGRAM, tmp_path)
+
+
+@pytest.mark.parametrize(("task", "dtype"), TASKS)
+def test_node(node_program: list[str], tmp_path: Path, task: str, dtype: str) -> None:
+    gives_golden_numbers(node_program, tmp_path, task, dtype)
+
+
+def test_node_says_what_must_be_prepared(node_program: list[str], tmp_path: Path) -> None:
+    says_what_must_be_prepared(node_program, tmp_path)
+
+
+def test_the_lock_file_names_no_registry() -> None:
+    """Packages are known by their hashes, wherever they come from."""
+    lock = json.loads((JAVASCRIPT / "package-lock.json").read_text())
+    packages = {name: each for name, each in lock["packages"].items() if name}
+    assert "node_modules/onnxruntime-node" in packages
+    assert all(each["integrity"].startswith("sha512-") for each in packages.values())
+    assert not any("resolved" in each for each in packages.values())

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from base64 import b64encode
 from collections import Counter
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -16,16 +17,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from automl_fuse import front_end
 from automl_fuse.errors import ArtefactError, DataError
 from automl_fuse.front_end import (
+    Cut,
+    FrontEnd,
     TermPlaces,
     TermWeights,
     TextShape,
     TextSplit,
+    Vocabulary,
     read_step,
     run_step,
+    words_of,
 )
+
+CHUNK_ROWS = "automl_fuse.front_end.texts.CHUNK_ROWS"
+KNOWN_WORDS = "automl_fuse.front_end.terms.KNOWN_WORDS"
+GATHERED_TERMS = "automl_fuse.front_end.terms.GATHERED_TERMS"
 
 TEXTS = st.one_of(
     st.none(),
@@ -74,10 +82,16 @@ def test_only_so_many_characters_are_read() -> None:
 
 
 def test_ngrams_lie_within_words() -> None:
-    assert TextSplit.NGRAMS.words(" The  cat") == ["the", "cat"]
-    assert list(TextSplit.NGRAMS.terms("cat")) == [" ca", "cat", "at ", " cat", "cat "]
-    assert list(TextSplit.NGRAMS.terms("a")) == [" a "]
-    assert TextSplit.WORDS.words("Don't stop") == ["don", "'", "t", "stop"]
+    assert words_of([" The  cat", "", "A\tB"], 7) == [["the", "c"], [], ["a", "b"]]
+    assert TextSplit.NGRAMS.terms("cat") == [" ca", "cat", "at ", " cat", "cat "]
+    assert TextSplit.NGRAMS.terms("a") == [" a "]
+    assert TextSplit.WORDS.terms("don't_2") == ["don", "'", "t_2"]
+
+
+def test_white_space_is_what_the_regular_expression_takes_for_it() -> None:
+    """So that words and punctuation can be told within what stands between white space."""
+    for character in map(chr, range(sys.maxunicode + 1)):
+        assert bool(re.match(r"\w|[^\w\s]", character)) is bool(character.split())
 
 
 def reference(split: str, vocabulary: list[str], rarity: list[float], text: str) -> list[float]:
@@ -101,7 +115,8 @@ def reference(split: str, vocabulary: list[str], rarity: list[float], text: str)
 @given(texts=st.lists(TEXTS, min_size=1, max_size=8), split=st.sampled_from(list(TextSplit)))
 def test_term_weights_are_those_of_the_definition(texts: list[str | None], split: str) -> None:
     cut = TextSplit(split)
-    found = sorted({t for text in texts for w in cut.words(text or "") for t in cut.terms(w)})[::2]
+    words = chain.from_iterable(words_of([text or "" for text in texts], 1000))
+    found = sorted({term for word in words for term in cut.terms(word)})[::2]
     rarity = [1 + position / 3 for position in range(len(found))]
     step = weights_step(split=split, vocabulary=found, rarity=rarity, characters=1000)
     weights = run_step(step, texts)
@@ -121,7 +136,8 @@ def test_a_row_alone_is_as_in_a_batch_and_in_chunks(texts: list[str | None]) -> 
         for row in range(len(values)):
             np.testing.assert_array_equal(run_step(step, values[row : row + 1])[0], batch[row])
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(front_end, "CHUNK_ROWS", 2)
+            patch.setattr(CHUNK_ROWS, 2)
+            patch.setattr(GATHERED_TERMS, 3)
             np.testing.assert_array_equal(run_step(step, values), batch)
 
 
@@ -134,16 +150,33 @@ def test_term_places_are_the_product_with_the_axes(texts: list[str | None]) -> N
 
 
 def test_words_are_forgotten_when_they_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(front_end, "KNOWN_WORDS", 5)
+    monkeypatch.setattr(KNOWN_WORDS, 5)
     step = read_step(weights_step())
     assert isinstance(step, TermWeights)
     once = read_step(weights_step())
     stored = pickle.dumps(step)
     for text in ["the cat sat", "the dog", "a b c d e f g", "the cat sat !"]:
         np.testing.assert_array_equal(step([text]), once([text]))
-        assert len(step._known) <= 5
-    assert step._known
+        assert len(step.vocabulary._known) <= 5
+    assert step.vocabulary._known
     assert pickle.dumps(step) == stored
+
+
+def test_words_that_another_thread_forgets_are_not_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(KNOWN_WORDS, 5)
+    vocabulary = Vocabulary(Cut(TextSplit.WORDS, 100), ["cat", "sat", "the"])
+    terms, met = TextSplit.terms, []
+
+    def meanwhile(split: TextSplit, word: str) -> list[str]:
+        met.append(word)
+        if len(met) == 2:
+            vocabulary.count(["a b c d e f g"])
+            assert not vocabulary._known
+        return terms(split, word)
+
+    monkeypatch.setattr(TextSplit, "terms", meanwhile)
+    assert vocabulary.count(["the cat", "the sat"]).terms.tolist() == [0, 2, 1, 2]
+    assert met.count("the") == 2
 
 
 def test_text_shape_by_hand() -> None:
@@ -187,10 +220,10 @@ def test_values_must_be_texts(step: dict[str, Any]) -> None:
     texts=st.lists(TEXTS, min_size=1, max_size=8), rarity=st.lists(st.floats(1e-9, 1e9), max_size=5)
 )
 def test_settings_survive_json(texts: list[str | None], rarity: list[float]) -> None:
-    index = {f"w{position}": position for position in range(len(rarity))} | {"cat": len(rarity)}
+    names = [*(f"w{position}" for position in range(len(rarity))), "cat"]
     values = np.array([*rarity, 1 / 3])
     for split in TextSplit:
-        terms = TermWeights(split=split, characters=9, index=index, rarity=values)
+        terms = TermWeights(vocabulary=Vocabulary(Cut(split, 9), names), rarity=values)
         step = {"kind": "term_weights", "settings": terms.settings, "width": terms.width}
         again = read_step(json.loads(json.dumps(step)))
         assert isinstance(again, TermWeights)
@@ -259,6 +292,80 @@ def test_long_settings_are_not_shown_whole() -> None:
     with pytest.raises(ArtefactError, match=r"\.\.\., not a positive number") as caught:
         read_step(weights_step(rarity=[1.0] * 5000))
     assert len(str(caught.value)) < 300
+
+
+# ------------------------------------------------------------------ several steps at once
+
+
+def ngrams_step(vocabulary: list[str], **changed: Any) -> dict[str, Any]:
+    rarity = [1 + position / 7 for position in range(len(vocabulary))]
+    return weights_step(split="ngrams", vocabulary=vocabulary, rarity=rarity, **changed)
+
+
+def folds() -> dict[str, dict[str, Any]]:
+    """Describe steps as several fold models and members ask for them, and odd ones."""
+    steps = {
+        "words 1": weights_step(vocabulary=["!", "cat", "sat", "the"]),
+        "words 2": weights_step(vocabulary=["cat", "on", "the"], rarity=[1.1, 1.2, 1.3]),
+        "unsorted": weights_step(vocabulary=["the", "!", "sat", "cat"]),
+        "apart": weights_step(vocabulary=["i̇ş", "…"], rarity=[0.5, 0.7]),
+        "none": weights_step(vocabulary=[], rarity=[]),
+        "fewer characters": weights_step(characters=5),
+        "ngrams 1": ngrams_step([" ca", " cat", "cat", "the"]),
+        "ngrams 2": ngrams_step([" the", "at ", "cat", "sat", "sat!"]),
+        "places": places_step(),
+        "places of ngrams": places_step(
+            split="ngrams", vocabulary=[" ca", "at ", "he ", "the"], characters=7
+        ),
+        "shape": shape_step(),
+    }
+    steps = {name: step | {"column": "a"} for name, step in steps.items()}
+    return steps | {"words of b": weights_step() | {"column": "b"}}
+
+
+@settings(deadline=None, derandomize=True)
+@given(rows=st.lists(st.tuples(TEXTS, TEXTS), max_size=9), chunk=st.integers(1, 9))
+def test_steps_done_together_make_what_each_makes_alone(
+    rows: list[tuple[str | None, str | None]], chunk: int
+) -> None:
+    steps = folds()
+    columns = {"a": [a for a, _ in rows], "b": [b for _, b in rows], "c": [0] * len(rows)}
+    together = FrontEnd(steps)
+    assert together.columns == ("a", "b")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(CHUNK_ROWS, chunk)
+        made = together(columns)
+    assert made.keys() == steps.keys()
+    for name, step in steps.items():
+        alone = run_step(step, columns[step["column"]])
+        assert made[name].dtype == alone.dtype
+        np.testing.assert_array_equal(made[name], alone, err_msg=name)
+
+
+def test_a_text_is_cut_once_for_all_steps_that_cut_it_alike(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cut: list[tuple[str, int]] = []
+
+    def counted(texts: list[str], characters: int) -> list[list[str]]:
+        cut.extend((text, characters) for text in texts)
+        return words_of(texts, characters)
+
+    monkeypatch.setattr("automl_fuse.front_end.sharing.words_of", counted)
+    FrontEnd(folds())({"a": ["the cat", "sat"], "b": ["!", None]})
+    # As far as steps differ in the characters that they read, and there are so many.
+    assert cut == [("the cat", 7), ("sat", 7), ("the cat", 5), ("sat", 5), ("!", 1), ("", 1)]
+
+
+def test_steps_done_together_are_checked_like_one() -> None:
+    good = shape_step() | {"column": "a"}
+    with pytest.raises(ArtefactError, match="front-end step 'stem' is unknown"):
+        FrontEnd({"good": good, "bad": good | {"kind": "stem"}})
+    for column in ({}, {"column": None}, {"column": ["a"]}):
+        with pytest.raises(ArtefactError, match="front-end step 'bad' names no column"):
+            FrontEnd({"good": good, "bad": shape_step() | column})
+    with pytest.raises(DataError, match=r"1.5 \(float\) in row 1: give str, or None"):
+        FrontEnd({"good": good})({"a": ["a", 1.5]})  # type: ignore[list-item]
 
 
 def test_numpy_is_all_it_needs() -> None:

@@ -6,6 +6,7 @@ import pickle
 
 import numpy as np
 import pytest
+import sklearn
 import sklearn.metrics as reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -104,6 +105,38 @@ def test_auc_counts_pairs(rows):
             total += w[i] * w[j]
             won += w[i] * w[j] * (float(p[i] > p[j]) + 0.5 * float(p[i] == p[j]))
     assert np.isnan(got) if total == 0 else got == pytest.approx(won / total)
+
+
+def median_of(errors, weight) -> float:
+    errors = np.asarray(errors, dtype=float)
+    return score(METRICS["median_ae"], REGRESSION, errors, np.zeros((len(errors), 1)), weight)
+
+
+@given(st.lists(st.tuples(st.integers(-4, 4), st.integers(1, 5)), min_size=1, max_size=30))
+@settings(max_examples=100, deadline=None)
+def test_a_whole_weight_counts_a_row_so_often_in_the_median(rows):
+    errors, weight = np.array(rows).T
+    expected = np.median(np.repeat(np.abs(errors), weight))
+    assert median_of(errors, weight) == expected
+    # Where two halves are equal they stay so, though thirds and tenths are not exact.
+    for factor in (1 / 3, 0.1, 1 / weight.mean()):
+        assert median_of(errors, factor * weight) == expected
+
+
+EVEN_HALVES_ARE_AVERAGED = tuple(map(int, sklearn.__version__.split(".")[:2])) >= (1, 8)
+
+
+@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("whole", [False, True])
+def test_the_weighted_median_is_that_of_sklearn(seed, whole):
+    if whole and not EVEN_HALVES_ARE_AVERAGED:
+        pytest.skip("scikit-learn averages the two middle rows since 1.8")
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(1, 50))
+    errors = rng.integers(-3, 4, n) if seed % 2 else rng.normal(size=n)
+    weight = rng.integers(1, 4, n).astype(float) if whole else rng.uniform(0.1, 3.0, n)
+    expected = reference.median_absolute_error(errors, np.zeros(n), sample_weight=weight)
+    assert median_of(errors, weight) == pytest.approx(expected, rel=1e-15)
 
 
 def test_one_class_in_the_rows():

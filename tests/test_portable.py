@@ -17,8 +17,15 @@ from sklearn.metrics import accuracy_score, log_loss, mean_absolute_error
 
 from automl_fuse.artefact.loading import open_bytes
 from automl_fuse.artefact.portable import CHUNK_ROWS
-from automl_fuse.artefact.timing import own_values, time_graph, time_predict
-from automl_fuse.errors import DataError, MissingDependencyError, SettingsError, TargetError
+from automl_fuse.artefact.timing import time_graph, time_predict
+from automl_fuse.errors import (
+    ArtefactError,
+    DataError,
+    MissingDependencyError,
+    SettingsError,
+    TargetError,
+)
+from automl_fuse.runtime import open_session, own_values
 from automl_fuse.table import read_table
 
 if TYPE_CHECKING:
@@ -327,6 +334,21 @@ def test_values_of_the_runtime_give_the_same(pipeline: PortablePipeline) -> None
     values = own_values(pipeline.graph_inputs(ROWS))
     found = pipeline.session.run_with_ort_values(["probabilities"], values)[0].numpy()
     assert np.array_equal(found, pipeline.predict_proba(ROWS))
+
+
+def test_texts_are_the_same_as_values_of_the_runtime() -> None:
+    texts = {
+        "a": np.array([["", "Ünïcode ☃"], ["x" * 300, "\0"]], dtype=object),
+        "b": np.array([["b"]], dtype=object),
+        "c": np.arange(3.0),
+    }
+    for name, value in own_values(texts).items():
+        assert value.numpy().tolist() == texts[name].tolist()
+
+
+def test_a_graph_that_the_runtime_refuses_is_named() -> None:
+    with pytest.raises(ArtefactError, match=r"onnxruntime .* refuses it"):
+        open_session(b"nothing")
 
 
 def test_batches_are_timed(pipeline: PortablePipeline) -> None:

@@ -31,12 +31,15 @@ from automl_fuse.specs import Task
 from automl_fuse.table import (
     Table,
     factorise,
+    few_rows,
     format_cell,
     parse_numbers,
     prepare,
+    read_labelled,
     read_table,
     read_target,
 )
+from automl_fuse.table.frames import FEW_ROWS
 
 ROOT = Path(__file__).parents[1]
 DATA = ROOT.parent / "shared" / "data"
@@ -737,6 +740,67 @@ def test_any_target_is_taken_or_refused_in_our_own_words(y: list[Any], task: str
         assert np.isfinite(data.y).all()
     else:
         assert sorted(set(data.y.tolist())) == list(range(len(data.classes)))
+
+
+# --------------------------------------------------------------------------- few rows
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        [{"a": 1, "b": "x"}, {"a": 2.5, "b": None}],
+        pd.DataFrame({"a": [1, 2.5], "b": ["x", None]}, dtype=object),
+        pl.DataFrame({"a": [1.0, 2.5], "b": ["x", None]}),
+    ],
+    ids=lambda data: type(data).__module__,
+)
+def test_few_rows_are_names_and_cells(data: Any) -> None:
+    names, rows = few_rows(data)
+    assert names == ("a", "b")
+    assert [tuple(row) for row in rows] == [(1, "x"), (2.5, None)]
+
+
+@pytest.mark.parametrize("n_rows", [1, 2, FEW_ROWS])
+def test_cells_of_single_precision_are_the_numbers_that_they_are(n_rows: int) -> None:
+    cells = {"a": np.float32([0.1]), "b": np.array([3], np.uint8), "c": ["x"]}
+    names, rows = few_rows(pd.concat([pd.DataFrame(cells)] * n_rows))
+    assert names == ("a", "b", "c")
+    assert [list(row) for row in rows] == [[float(np.float32(0.1)), 3, "x"]] * n_rows
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"a": [1]},
+        {"a": 1, "b": np.zeros(1)},
+        [],
+        [[1, 2]],
+        [{"a": 1}, {"b": 1}],
+        [{"a": 1}] * (FEW_ROWS + 1),
+        pd.DataFrame({"a": range(FEW_ROWS + 1)}),
+        pd.DataFrame({"a": []}),
+        pl.DataFrame({"a": range(FEW_ROWS + 1)}),
+        np.zeros((1, 1)),
+        "rows.csv",
+        None,
+    ],
+    ids=lambda data: str(data)[:20],
+)
+def test_other_tables_are_not_few_rows(data: Any) -> None:
+    assert few_rows(data) is None
+
+
+def test_read_labelled_gives_the_rows_that_have_a_target() -> None:
+    data = {"a": [1, 2, 3], "t": ["y", None, "x"], "w": [1.0, 2.0, 3.0]}
+    classes = np.array(["x", "y"], dtype=object)
+    rows = read_labelled(data, target="t", classes=classes, sample_weight="w")
+    assert rows.table.columns["a"].tolist() == [1.0, 3.0]
+    assert rows.truth.tolist() == [1, 0]
+    assert len(rows.weight) == 2
+    every = read_labelled({"a": [1, 2]}, [0.5, 1.5], target="t", classes=None)
+    assert every.table.n_rows == 2
+    assert every.truth.tolist() == [0.5, 1.5]
+    assert every.weight is None
 
 
 # --------------------------------------------------------------------------- real tables

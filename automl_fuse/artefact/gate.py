@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from automl_fuse.errors import DataError, ExportError
+from automl_fuse.errors import ExportError
 from automl_fuse.specs import MISSING_CODE, UNSEEN_CODE, Columns, Kind
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def check(pipeline: Pipeline, portable: PortablePipeline) -> None:
         If any prediction is farther off than 1e-6, or any label differs.
     """
     rows = awkward_rows(pipeline.sample)
-    rows = rows.take(np.flatnonzero(_predictable(pipeline, rows)))
+    rows = rows.take(np.flatnonzero(pipeline.predictable(rows)))
     truth = pipeline.predict_typed(rows)
     _compare(rows, truth, portable.predict_typed(rows), "")
     few = np.linspace(0, rows.n_rows - 1, min(ALONE, rows.n_rows)).astype(int)
@@ -54,23 +54,6 @@ def check(pipeline: Pipeline, portable: PortablePipeline) -> None:
         one = rows.take(np.array([row]))
         alone = truth[0][row : row + 1], truth[1][row : row + 1]
         _compare(one, alone, portable.predict_typed(one), " alone")
-
-
-def _predictable(pipeline: Pipeline, rows: Columns) -> Array:
-    """Return which rows have a prediction in Python: an infinite value may have none."""
-    try:
-        pipeline.fused(rows)
-    except DataError:
-        return np.array([_has_prediction(pipeline, rows, row) for row in range(rows.n_rows)])
-    return np.ones(rows.n_rows, dtype=bool)
-
-
-def _has_prediction(pipeline: Pipeline, rows: Columns, row: int) -> bool:
-    try:
-        pipeline.fused(rows.take(np.array([row])))
-    except DataError:
-        return False
-    return True
 
 
 def _compare(

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from automl_fuse.artefact.audit import MOST_BYTES, audit
 from automl_fuse.artefact.portable import PortablePipeline
-from automl_fuse.errors import (
-    ArtefactError,
-    MissingDependencyError,
-    SettingsError,
-)
+from automl_fuse.errors import ArtefactError, SettingsError
+from automl_fuse.runtime import open_session
 
 FILE: Final = "model.onnx"
 """Name of the portable file in a run directory."""
-OLDEST_RUNTIME: Final = (1, 24)
-"""Older ones lack ``TreeEnsemble``, or take minutes to load its sets."""
-_SILENT: Final = 4
 
 
 def load(path: str | Path, threads: int = 1) -> PortablePipeline:
@@ -57,7 +51,7 @@ def load(path: str | Path, threads: int = 1) -> PortablePipeline:
 
 def open_bytes(content: bytes, threads: int = 1) -> PortablePipeline:
     """Open a portable file that is in memory; parameters and errors as for ``load``."""
-    pipeline = PortablePipeline(audit(content).manifest, _session(content, threads))
+    pipeline = PortablePipeline(audit(content).manifest, open_session(content, threads))
     pipeline.verify()
     return pipeline
 
@@ -98,31 +92,3 @@ def _read(file: Path) -> bytes:
         return file.read_bytes()
     except OSError as error:
         raise ArtefactError(f"{error.strerror or error}") from error
-
-
-def _session(content: bytes, threads: int) -> Any:
-    runtime = _runtime()
-    options = runtime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = _SILENT
-    try:
-        return runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    except Exception as error:
-        raise ArtefactError(f"onnxruntime {runtime.__version__} refuses it: {error}") from error
-
-
-def _runtime() -> Any:
-    advice = f"pip install 'onnxruntime>={'.'.join(map(str, OLDEST_RUNTIME))}'"
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise MissingDependencyError(
-            f"loading a portable file needs onnxruntime: {advice}"
-        ) from error
-    version = tuple(int(part) for part in onnxruntime.__version__.split(".")[:2])
-    if version < OLDEST_RUNTIME:
-        raise MissingDependencyError(
-            f"onnxruntime {onnxruntime.__version__} is too old for portable files: {advice}"
-        )
-    return onnxruntime

@@ -13,7 +13,6 @@ from automl_fuse.errors import (
     MissingDependencyError,
     SettingsError,
 )
-from automl_fuse.table import read_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -157,17 +156,15 @@ class PortablePipeline:
             If the target is missing, or holds a class that was not there at fit.
         """
         from automl_fuse.metrics import score_all
-        from automl_fuse.table import read_target
+        from automl_fuse.table import read_labelled
 
-        table = read_table(data)
-        truth, known, weight = read_target(
-            table, y, target=self.target, classes=self.classes_, sample_weight=sample_weight
+        rows = read_labelled(
+            data, y, target=self.target, classes=self.classes_, sample_weight=sample_weight
         )
-        if not known.all():
-            table = table.take(np.flatnonzero(known))
-        prediction = self._computed(self._feeder.columns(table))[-1].reshape(len(truth), -1)
+        prediction = self._computed(self._feeder.columns(rows.table))[-1]
+        prediction = prediction.reshape(len(rows.truth), -1)
         threshold = self.manifest.calibration.threshold
-        return score_all(self.task, truth, prediction, weight, threshold=threshold)
+        return score_all(self.task, rows.truth, prediction, rows.weight, threshold)
 
     def leaderboard(self) -> pd.DataFrame:
         """Return one row a member, best first: ``report["leaderboard"]`` as a frame.
@@ -196,7 +193,8 @@ class PortablePipeline:
         DataError
             If columns are missing or hold values of another kind.
         """
-        return self.typed_inputs(self._feeder.columns(data))
+        few = self._feeder.few(data)
+        return self.typed_inputs(self._feeder.columns(data)) if few is None else few
 
     def typed_inputs(self, columns: Columns) -> dict[str, Array]:
         """Return what the graph is fed for typed rows."""
@@ -232,9 +230,9 @@ class PortablePipeline:
             )
 
     def _outputs_for(self, data: Any) -> list[Array]:
-        feeds = self._feeder.row(data)
+        feeds = self._feeder.few(data)
         if feeds is not None:
-            return self._checked(feeds, 0, 1)
+            return self._checked(feeds, 0, len(next(iter(feeds.values()))))
         return self._computed(self._feeder.columns(data))
 
     def _computed(self, columns: Columns) -> list[Array]:

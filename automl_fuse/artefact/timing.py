@@ -9,11 +9,11 @@ import numpy as np
 
 from automl_fuse.budget import Stopwatch
 from automl_fuse.errors import DataError
-from automl_fuse.graph import IR_VERSION, OPSET
+from automl_fuse.runtime import own_values
 from automl_fuse.table import read_table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from automl_fuse.artefact.portable import PortablePipeline
     from automl_fuse.specs import Array, Floats
@@ -99,51 +99,3 @@ def _speed(call: Callable[[], object], rows: int) -> Speed:
 def _percentiles(seconds: Sequence[float]) -> Floats:
     found: Floats = np.percentile(seconds, [50, 99])
     return found
-
-
-def own_values(feeds: Mapping[str, Array]) -> dict[str, Any]:
-    """Return inputs as values of onnxruntime's own, so that no call converts them.
-
-    It takes numbers from NumPy, but not texts: those come out of a graph that holds them as
-    constants.
-    """
-    import onnxruntime
-
-    values = {}
-    for name, array in feeds.items():
-        if array.dtype == object:
-            session = onnxruntime.InferenceSession(
-                _constant_model(array), providers=["CPUExecutionProvider"]
-            )
-            values[name] = session.run_with_ort_values(None, {})[0]
-        else:
-            values[name] = onnxruntime.OrtValue.ortvalue_from_numpy(array)
-    return values
-
-
-def _constant_model(texts: Array) -> bytes:
-    """Return an ONNX file whose only output is an array of texts; numbers are field numbers."""
-    shape = b"".join(_number(1, size) for size in texts.shape)
-    cells = b"".join(_bytes(6, text.encode()) for text in texts.ravel().tolist())
-    tensor = shape + _number(2, 8) + cells + _bytes(8, b"in")
-    node = _bytes(1, b"in") + _bytes(2, b"out") + _bytes(4, b"Identity")
-    output = _bytes(1, b"out") + _bytes(2, _bytes(1, _number(1, 8)))
-    graph = _bytes(1, node) + _bytes(2, b"texts") + _bytes(5, tensor) + _bytes(12, output)
-    return _number(1, IR_VERSION) + _bytes(7, graph) + _bytes(8, _number(2, OPSET))
-
-
-def _number(field: int, value: int) -> bytes:
-    return _varint(field << 3) + _varint(value)
-
-
-def _bytes(field: int, content: bytes) -> bytes:
-    return _varint(field << 3 | 2) + _varint(len(content)) + content
-
-
-def _varint(value: int) -> bytes:
-    written = bytearray()
-    while value > 0x7F:
-        written.append(value & 0x7F | 0x80)
-        value >>= 7
-    written.append(value)
-    return bytes(written)

@@ -16,7 +16,7 @@ from automl_fuse.artefact.digest import BLANK, DIGEST_KEY, MANIFEST_KEY, sign
 from automl_fuse.artefact.loading import open_bytes
 from automl_fuse.artefact.manifest import FORMAT
 from automl_fuse.budget import now
-from automl_fuse.emission import NO_DATE, PROBABILITIES, VALUE, emit
+from automl_fuse.emission import NO_DATE, PROBABILITIES, VALUE, emit, unseen_text
 from automl_fuse.errors import ArtefactError, ExportError
 from automl_fuse.files import write_whole
 from automl_fuse.specs import MISSING_CODE, UNSEEN_CODE, Kind
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from automl_fuse.specs import Array, Column
 
 GOLDEN_ROWS: Final = 8
+_WRITTEN_DATES: Final = np.array(["0000-01-01", "9999-12-31T23:59:59.999999"], "datetime64[us]")
+"""First and last moment of golden rows: beyond, ISO 8601 dates are a matter of agreement."""
 REPORTED: Final = (
     "task", "metric", "greater_is_better", "rows", "folds", "score", "leaderboard", "trials",
     "seconds",
@@ -176,6 +178,7 @@ def _with_odd_end(column: Column, values: Array) -> Array:
     if column.kind in {Kind.NUMERIC, Kind.BOOLEAN}:
         return np.append(values, [values[0], np.nan])
     if column.kind is Kind.DATETIME:
+        values = np.clip(values, *_WRITTEN_DATES)
         return np.append(values, np.array([values[0], "NaT"], dtype=values.dtype))
     return np.append(values, np.array([values[0], None], dtype=object))
 
@@ -187,12 +190,7 @@ def _number(_column: Column, value: Any) -> Any:
 def _category(column: Column, code: Any) -> str | None:
     if code == MISSING_CODE:
         return None
-    if code == UNSEEN_CODE:
-        text = "<unseen>"
-        while text in column.categories:
-            text = f"<{text}>"
-        return text
-    return column.categories[int(code)]
+    return unseen_text(column) if code == UNSEEN_CODE else column.categories[int(code)]
 
 
 def _moment(_column: Column, value: Any) -> str | None:

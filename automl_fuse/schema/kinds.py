@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import html
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -87,6 +86,8 @@ class Schema:
         return "\n".join(f"{n:<{widths[0]}}  {k:<{widths[1]}}  {r}" for n, k, r in rows)
 
     def _repr_html_(self) -> str:
+        import html  # which takes longer to import than this module
+
         head = "".join(f"<th>{title}</th>" for title in ("column", "kind", "reason"))
         body = "".join(
             "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>"

@@ -5,7 +5,7 @@
 
 from automl_fuse.search.fusions import FusionChoice, choose_fusion
 from automl_fuse.search.members import MemberSearch
-from automl_fuse.search.mixtures import Mixture, MixtureStudy
+from automl_fuse.search.mixtures import Mixture, MixtureStudy, fuse_forms
 from automl_fuse.search.outcome import FinishedMember, SearchLimits, SearchOutcome, TrialFailure
 from automl_fuse.search.students import Orders
 from automl_fuse.search.workshop import Made, Order, Workshop, medians
@@ -24,5 +24,6 @@ __all__ = [
     "TrialFailure",
     "Workshop",
     "choose_fusion",
+    "fuse_forms",
     "medians",
 ]

@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from automl_fuse.bagging import bagging_gain
+from automl_fuse.compression import Alone
 from automl_fuse.fronts import Point, front_of, standard_error
-from automl_fuse.fusion import cross_fitted, fit_final
+from automl_fuse.fusion import CrossFitted, FittedFusion, cross_fitted, fit_final
 from automl_fuse.search.studies import Study, TrialSuggest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from automl_fuse.compression.forms import Form
-    from automl_fuse.fusion import FittedFusion, Splits
+    from automl_fuse.fusion import Splits
     from automl_fuse.search.studies import Storage
     from automl_fuse.specs import Array, Floats, FusionContext, FusionSpec, Params
 
 STUDY = "front"
 MAX_TRIALS = 150
+SLOTS = 5
+"""Forms of a mixture that the sampler draws, at most, unless a set given has more."""
 NET_GAIN = 0.3
 """Share of the estimated gain of averaging fold models that is left against one model of all
 rows, which learns from more rows than each of them. Measured on held-out parts of the training
@@ -53,6 +56,47 @@ class Mixture:
     prediction: Floats
     point: Point
     gain: float
+
+
+def fuse_forms(
+    spec: FusionSpec,
+    params: Params,
+    oof: Floats,
+    y: Array,
+    weight: Floats | None,
+    splits: Splits,
+    context: FusionContext,
+) -> tuple[CrossFitted, FittedFusion]:
+    """Fuse forms and cross-fit the fusion; one form alone needs none.
+
+    Some fusions have curves that cost more than a small member does.
+
+    Parameters
+    ----------
+    spec, params
+        How they are fused.
+    oof : array of shape (n_forms, n_rows, n_outputs)
+        Their out-of-fold predictions.
+    y, weight : array of shape (n_rows,)
+        Target and sample weights.
+    splits : sequence of (choose_rows, score_rows)
+        For the cross-fitted loss.
+    context : FusionContext
+        What fusions are told.
+    """
+    if len(oof) > 1:
+        result = cross_fitted(spec, params, oof, y, weight, splits, context)
+        fitted = fit_final(spec, params, oof, y, weight, context)
+        if len(fitted.members) > 1:
+            return result, fitted
+        oof = oof[list(fitted.members)]
+    else:
+        fitted = FittedFusion(fusion=Alone(), members=(0,), weights=np.ones(1))
+    scored = np.isfinite(oof[0]).all(axis=1)
+    mass = None if weight is None else weight[scored]
+    loss = context.loss(y[scored], oof[0][scored], mass)
+    alone = CrossFitted(loss=loss, std=0.0, prediction=oof[0])
+    return alone, replace(fitted, fusion=Alone(), weights=np.ones(1))
 
 
 class MixtureStudy:
@@ -94,8 +138,9 @@ class MixtureStudy:
         self._splits = splits
         self._n_folds = n_folds
         self._context = context
-        self._study = Study(STUDY, storage, context.seed, n_objectives=3)
-        self._names = [f"{position:02d} {form.name}" for position, form in enumerate(forms)]
+        self._study = Study(STUDY, storage, context.seed, n_objectives=3, genetic=True)
+        self._names = [form.name for form in forms]
+        self._n_slots = min(SLOTS, len(forms))
         self._oof = np.stack([form.oof for form in forms])
         self._known: dict[tuple[int, ...], Mixture] = {}
         self.failures: list[tuple[str, str]] = []
@@ -106,10 +151,12 @@ class MixtureStudy:
         Returns the front, by rising loss.
         """
         alone = [(position,) for position in range(len(self._forms))]
-        for chosen in [*alone, *map(tuple, seeds)]:
+        wanted = [*alone, *map(tuple, seeds)]
+        self._n_slots = max([self._n_slots, *map(len, wanted)])
+        for chosen in wanted:
             if self._known and self._context.deadline.expired():
                 break
-            self._try({name: at in chosen for at, name in enumerate(self._names)})
+            self._try(chosen)
         for _ in range(MAX_TRIALS):
             everything = len(self._known) == 2 ** len(self._forms) - 1
             if everything or self._context.deadline.expired():
@@ -132,12 +179,10 @@ class MixtureStudy:
         by_name = {mixture.point.name: mixture for mixture in self._known.values()}
         return tuple(by_name[point.name] for point in front_of([m.point for m in by_name.values()]))
 
-    def _try(self, point: dict[str, bool] | None) -> None:
-        draw = self._study.ask(self._space, point)
-        chosen = tuple(draw.params["forms"])
-        if not chosen:
-            draw.fail("It keeps no form.")
-            return
+    def _try(self, forms: tuple[int, ...] | None) -> None:
+        """Score a set of forms, or what the sampler draws."""
+        draw = self._study.ask(self._space, None if forms is None else self._point(forms))
+        chosen = tuple(sorted({self._names.index(name) for name in draw.params["forms"]}))
         if chosen in self._known:
             found = self._known[chosen].point
         else:
@@ -151,16 +196,22 @@ class MixtureStudy:
         draw.finish(found.loss, found.latency_ms, found.size_mb)
 
     def _space(self, suggest: TrialSuggest) -> dict[str, Any]:
-        options = (False, True)
-        drawn = [suggest.choice(name, options) for name in self._names]
-        return {"forms": [position for position, used in enumerate(drawn) if used]}
+        """Draw how many slots are used, few more often than many, and the form in each."""
+        used = suggest.integer("used", 1, self._n_slots, log=True)
+        slots = [suggest.choice(f"slot {slot}", self._names) for slot in range(self._n_slots)]
+        return {"forms": slots[:used]}
+
+    def _point(self, forms: tuple[int, ...]) -> dict[str, Any]:
+        """Return a set of forms as a point of the space."""
+        names = [self._names[position] for position in forms]
+        filled = names + names[-1:] * (self._n_slots - len(names))
+        return {"used": len(names)} | {f"slot {slot}": name for slot, name in enumerate(filled)}
 
     def _mixture(self, chosen: tuple[int, ...]) -> Mixture:
         context, oof = self._context, self._oof[list(chosen)]
-        result = cross_fitted(
+        result, fitted = fuse_forms(
             self._spec, self._params, oof, self._y, self._weight, self._splits, context
         )
-        fitted = fit_final(self._spec, self._params, oof, self._y, self._weight, context)
         kept = tuple(chosen[position] for position in fitted.members)
         scored = np.isfinite(result.prediction).all(axis=1)
         weight = None if self._weight is None else self._weight[scored]

@@ -84,7 +84,10 @@ class Orders:
         self._context = context
         self._studies = {
             spec.name: Study(
-                f"compressor {spec.name}", storage, seed_of(context.seed, "compress", spec.name)
+                f"compressor {spec.name}",
+                storage,
+                seed_of(context.seed, "compress", spec.name),
+                n_objectives=2,
             )
             for spec in self._specs
         }
@@ -113,10 +116,22 @@ class Orders:
             yield from orders
 
     def hear(self, made: Made) -> None:
-        """Tell the study of a compressor what became of its proposal."""
-        draw = self._draws.pop(made.order.name, None)
-        if draw is not None and made.member is not None:
-            draw.finish(made.member.loss)
+        """Tell the study of a compressor the loss and bytes of its proposal.
+
+        Of several proposals for one point the first counts. A refit has the loss of its member.
+        """
+        draw = self._draws.get(made.order.name)
+        if draw is None:
+            return
+        self._draws = {name: other for name, other in self._draws.items() if other is not draw}
+        member = made.member or next(m for m in self._members if m.name == made.order.name)
+        draw.finish(member.loss, made.single_bytes or member.bytes / len(member.folds))
+
+    def close(self) -> None:
+        """Tell the studies that what they have not heard of will not be made."""
+        for draw in {id(draw): draw for draw in self._draws.values()}.values():
+            draw.fail("It was not finished.")
+        self._draws.clear()
 
     def _orders(self, spec: CompressorSpec, params: Params) -> list[Order]:
         try:
@@ -153,8 +168,9 @@ class Orders:
         each = member.fit_seconds / max(1, len(member.folds))
         if isinstance(proposal, Refit):
             return Order(name=member.name, folds=(), seconds=1.3 * each, **known)
+        named = member.name in proposal.name
         return Order(
-            name=_file_name(f"{proposal.name} {member.name}"),
+            name=_file_name(proposal.name if named else f"{proposal.name} {member.name}"),
             folds=member.folds,
             edit=proposal,
             source=member.name,

@@ -5,9 +5,13 @@ are described by protocols, so a plugin inherits from nothing. Words are those o
 ``CONTRIBUTING.md``: learner, member, OOF, portfolio, space, fusion, compressor.
 """
 
+# Predicting needs a few of them. The others, which take longer to import than the rest of what
+# a saved pipeline needs, are imported when one is first asked for.
+
 from __future__ import annotations
 
-from typing import TypeAlias
+import importlib
+from typing import TYPE_CHECKING, Any, Final
 
 from automl_fuse.specs.exporting import (
     ExportableEncoder,
@@ -16,55 +20,7 @@ from automl_fuse.specs.exporting import (
     Graph,
     Tensor,
 )
-from automl_fuse.specs.fitting import (
-    Cost,
-    Deadline,
-    Encoder,
-    EncoderSpec,
-    FitContext,
-    Learner,
-    LearnerSpec,
-    Shape,
-)
 from automl_fuse.specs.forests import Forest, ForestModel, Link, Split, link_to_onnx, linked
-from automl_fuse.specs.fusing import (
-    Compressor,
-    CompressorSpec,
-    Edit,
-    Fusion,
-    FusionContext,
-    FusionSpec,
-    Loss,
-    MetricSpec,
-    Prediction,
-    Proposal,
-    Refit,
-    Selection,
-    Student,
-    Teacher,
-)
-from automl_fuse.specs.networks import Layer, NetworkModel
-from automl_fuse.specs.running import (
-    ALL_ROWS,
-    Event,
-    Executor,
-    ExecutorContext,
-    ExecutorSpec,
-    Job,
-    JobResult,
-    Observer,
-    ObserverSpec,
-    Runner,
-)
-from automl_fuse.specs.settings import (
-    Settings,
-)
-from automl_fuse.specs.space import (
-    Configuration,
-    Space,
-    Suggest,
-    no_space,
-)
 from automl_fuse.specs.tables import (
     MISSING_CODE,
     UNSEEN_CODE,
@@ -84,18 +40,62 @@ from automl_fuse.specs.words import (
     Task,
 )
 
+if TYPE_CHECKING:
+    from automl_fuse.specs.fitting import (
+        Cost,
+        Deadline,
+        Encoder,
+        EncoderSpec,
+        FitContext,
+        Learner,
+        LearnerSpec,
+        Shape,
+    )
+    from automl_fuse.specs.fusing import (
+        Compressor,
+        CompressorSpec,
+        Edit,
+        Fusion,
+        FusionContext,
+        FusionSpec,
+        Loss,
+        MetricSpec,
+        Prediction,
+        Proposal,
+        Refit,
+        Selection,
+        Student,
+        Teacher,
+    )
+    from automl_fuse.specs.networks import Layer, NetworkModel
+    from automl_fuse.specs.registering import Spec
+    from automl_fuse.specs.running import (
+        ALL_ROWS,
+        Event,
+        Executor,
+        ExecutorContext,
+        ExecutorSpec,
+        Job,
+        JobResult,
+        Observer,
+        ObserverSpec,
+        Runner,
+    )
+    from automl_fuse.specs.settings import (
+        Settings,
+    )
+    from automl_fuse.specs.space import (
+        Configuration,
+        Space,
+        Suggest,
+        no_space,
+    )
+
 API_VERSION = 1
 """Version of this contract. A spec made for a newer one is refused by name."""
 
-Spec: TypeAlias = (
-    LearnerSpec
-    | EncoderSpec
-    | MetricSpec
-    | FusionSpec
-    | CompressorSpec
-    | ExecutorSpec
-    | ObserverSpec
-)
+_LATE: Final = ("fitting", "fusing", "networks", "registering", "running", "settings", "space")
+"""Modules whose names are imported when one is first asked for."""
 
 __all__ = [
     "ALL_ROWS",
@@ -165,3 +165,18 @@ __all__ = [
     "linked",
     "no_space",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    for late in _LATE:
+        module = importlib.import_module(f"{__name__}.{late}")
+        globals().update(
+            {known: value for known, value in vars(module).items() if known in __all__}
+        )
+    return globals()[name]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -6,10 +6,11 @@
 from automl_fuse.table.cells import format_cell
 from automl_fuse.table.codes import factorise
 from automl_fuse.table.dataset import Dataset, Table
+from automl_fuse.table.frames import few_rows
 from automl_fuse.table.names import describe_near
 from automl_fuse.table.parsing import NULL_TEXTS, parse_numbers
 from automl_fuse.table.reading import read_table
-from automl_fuse.table.scoring import read_target
+from automl_fuse.table.scoring import read_labelled, read_target
 from automl_fuse.table.training import prepare
 
 __all__ = [
@@ -18,9 +19,11 @@ __all__ = [
     "Table",
     "describe_near",
     "factorise",
+    "few_rows",
     "format_cell",
     "parse_numbers",
     "prepare",
+    "read_labelled",
     "read_table",
     "read_target",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -22,7 +22,13 @@ from automl_fuse.table.series import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from automl_fuse.specs import Array
+
+FEW_ROWS: Final = 8
+"""Rows up to which ``few_rows`` reads a table."""
+_FEW_TO_PANDAS: Final = 4
 
 _MAX_DENSE_CELLS = 50_000_000
 _MANY = frozenset({"list", "nested"})
@@ -122,3 +128,54 @@ def from_other(data: Any) -> RawFrame:
         if declared:
             frame.categorical.add(str(name))
     return frame
+
+
+def few_rows(data: Any) -> tuple[tuple[Any, ...], Sequence[Sequence[Any]]] | None:
+    """Return names and cells of a table of a few rows, without making arrays of its columns.
+
+    Parameters
+    ----------
+    data : object
+        A dict of single values, or a list of dicts, a frame of pandas or of polars with at most
+        ``FEW_ROWS`` rows.
+
+    Returns
+    -------
+    pair or None
+        Names of the columns, unchecked, and the cells of each row as the library gives them:
+        numbers are Python's or NumPy's, what is missing is None, NaN or of a type of its own.
+        None for all other data.
+    """
+    kind = type(data)
+    if kind is dict:
+        single = _MANY.isdisjoint(map(family_of, set(map(type, data.values()))))
+        return (tuple(data), [tuple(data.values())]) if single else None
+    if kind is list:
+        return _few_dicts(data)
+    for library, read in (("pandas", _few_of_pandas), ("polars", _few_of_polars)):
+        if kind is getattr(sys.modules.get(library), "DataFrame", None):
+            return read(data) if 0 < len(data) <= FEW_ROWS else None
+    return None
+
+
+def _few_dicts(data: list[Any]) -> tuple[tuple[Any, ...], Sequence[Sequence[Any]]] | None:
+    """Read a list of dicts, if all name the same columns in the same order."""
+    if not 0 < len(data) <= FEW_ROWS or any(type(row) is not dict for row in data):
+        return None
+    names = tuple(data[0])
+    if any(list(row) != list(names) for row in data[1:]):
+        return None
+    return names, [tuple(row.values()) for row in data]
+
+
+def _few_of_pandas(data: Any) -> tuple[tuple[Any, ...], Sequence[Sequence[Any]]]:
+    # Each column that pandas is asked for takes as long as a row: it is not asked for any. Texts
+    # and categories make ``to_numpy`` slow, so that it is for the tables with more rows.
+    names = tuple(data.columns.tolist())
+    if len(data) <= _FEW_TO_PANDAS:
+        return names, [data.iloc[row].tolist() for row in range(len(data))]
+    return names, data.to_numpy(dtype=object).tolist()
+
+
+def _few_of_polars(data: Any) -> tuple[tuple[Any, ...], Sequence[Sequence[Any]]]:
+    return tuple(data.columns), data.rows()

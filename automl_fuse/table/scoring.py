@@ -1,8 +1,8 @@
-"""The target of rows to be scored."""
+"""Rows to be scored, and their target."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from automl_fuse.table.cells import format_cell
 from automl_fuse.table.columns import where_missing
 from automl_fuse.table.labels import check_finite, label_values, regression_values
 from automl_fuse.table.raw import RawFrame
+from automl_fuse.table.reading import read_table
 from automl_fuse.table.sides import checked_weight, take_side
 from automl_fuse.table.target import RawTarget, take_target
 
@@ -19,6 +20,49 @@ if TYPE_CHECKING:
 
     from automl_fuse.specs import Array, Floats
     from automl_fuse.table.dataset import Table
+
+
+class Labelled(NamedTuple):
+    """Rows that have a target.
+
+    Attributes
+    ----------
+    table : Table
+        The rows.
+    truth : array of shape (n_rows,)
+        Class codes (int64) or values (float64).
+    weight : float64 array of shape (n_rows,) or None
+        Their weights.
+    """
+
+    table: Table
+    truth: Array
+    weight: Floats | None
+
+
+def read_labelled(
+    data: object,
+    y: object = None,
+    *,
+    target: str,
+    classes: Array | None,
+    sample_weight: object = None,
+) -> Labelled:
+    """Read the rows of a table that have a target, to be scored.
+
+    Parameters
+    ----------
+    data : table
+        Anything that ``read_table`` takes; the other parameters and errors are those of
+        ``read_target``.
+    """
+    table = read_table(data)
+    truth, known, weight = read_target(
+        table, y, target=target, classes=classes, sample_weight=sample_weight
+    )
+    if not known.all():
+        table = table.take(np.flatnonzero(known))
+    return Labelled(table, truth, weight)
 
 
 def read_target(

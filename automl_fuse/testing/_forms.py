@@ -36,15 +36,28 @@ _ROUNDS = 8
 _WIDTH = 16
 
 
+class _Sample:
+    """A fitted learner that must not be fitted again."""
+
+    def fit(self, train: Rows, valid: Rows | None) -> NoReturn:  # noqa: ARG002 - names are fixed
+        """Report that an edit breaks a rule; a ``PluginError`` would pass for a refusal.
+
+        Raises
+        ------
+        AssertionError
+            Always.
+        """
+        raise AssertionError(
+            "an edit calls fit of the learner that it was given, and so changes it: make another "
+            "learner, from its form() or from what it predicts, and return that"
+        )
+
+
 @dataclass(frozen=True)
-class FormLearner:
+class FormLearner(_Sample):
     """A fitted learner that is nothing but its form."""
 
     model: Form
-
-    def fit(self, train: Rows, valid: Rows | None) -> NoReturn:
-        """Refuse: a sample is fitted already."""
-        raise NotImplementedError
 
     def predict(self, X: Matrix) -> Floats:
         """Return probabilities (n_rows, n_classes), or values (n_rows, 1)."""
@@ -60,14 +73,10 @@ class FormLearner:
 
 
 @dataclass(frozen=True)
-class FormlessLearner:
+class FormlessLearner(_Sample):
     """A fitted learner that no compressor can read: it always predicts the same."""
 
     prediction: Floats
-
-    def fit(self, train: Rows, valid: Rows | None) -> NoReturn:
-        """Refuse: a sample is fitted already."""
-        raise NotImplementedError
 
     def predict(self, X: Matrix) -> Floats:
         """Return the same row for each row."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from automl_fuse.measuring import own_values
+from automl_fuse.runtime import own_values
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

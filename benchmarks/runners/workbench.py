@@ -16,6 +16,7 @@ import numpy as np
 
 from automl_fuse import compressing
 from automl_fuse.calibration import Calibration
+from automl_fuse.compressing import making
 from automl_fuse.compression import Alone
 from automl_fuse.fusion import cross_fitted, fit_final
 from automl_fuse.metrics import score
@@ -82,6 +83,9 @@ class OrdersInTurn:
     def failures(self) -> list[Any]:
         """Compressors that failed."""
         return [each for orders in self._orders.values() for each in orders.failures]
+
+    def close(self) -> None:
+        """Nothing was drawn that a study waits for."""
 
     def __iter__(self) -> Iterator[Order]:
         """Give orders until each compressor had enough, or proposes nothing more."""
@@ -172,7 +176,7 @@ class Workbench:
         self.assembler, self.fused, self.full = assembler, fused, full
         with ExitStack() as stack:
             for name, stand_in in (("Orders", self._orders), ("Workshop", self._workshop)):
-                stack.enter_context(mock.patch.object(compressing, name, stand_in))
+                stack.enter_context(mock.patch.object(making, name, stand_in))
             return compressing.compress(self.session, assembler, fused, executor, learners, full)
 
     def _orders(self, *arguments: Any) -> OrdersInTurn:

@@ -1,6 +1,6 @@
 // Predicts with a portable file in Node.js.
 //
-//     npm install
+//     npm ci --ignore-scripts
 //     node predict.mjs model.onnx rows.json
 //
 // rows.json holds a list of objects, one a row, with the raw columns by name: numbers, texts,
@@ -52,8 +52,11 @@ function graphInput(each, rows) {
   if (each.type === "int64") {
     return new ort.Tensor("int64", BigInt64Array.from(cells, microseconds), shape);
   }
-  return new ort.Tensor("string", cells.map((c) => (c === null ? each.missing : String(c))), shape);
+  return new ort.Tensor("string", cells.map((c) => (c === null ? each.missing : word(c))), shape);
 }
+
+/** Return a cell as the text that stands for it: true and false as Python writes them. */
+const word = (cell) => (typeof cell === "boolean" ? (cell ? "True" : "False") : String(cell));
 
 /** Return microseconds since 1970 in UTC; the least integer stands for a missing date. */
 function microseconds(cell) {

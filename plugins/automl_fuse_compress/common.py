@@ -8,19 +8,22 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import numpy as np
 
 from automl_fuse.errors import PluginError
-from automl_fuse.specs import Edit, ForestModel, Link, NetworkModel
+from automl_fuse.specs import Configuration, Edit, ForestModel, Link, NetworkModel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from typing import NoReturn
 
-    from automl_fuse.specs import Floats, Graph, Learner, Matrix, Rows, Teacher, Tensor
+    from numpy.typing import NDArray
+
+    from automl_fuse.specs import Floats, Graph, Learner, Matrix, Params, Rows, Teacher, Tensor
     from automl_fuse_compress.quantised import QuantisedNetwork
 
 _Form = TypeVar("_Form", ForestModel, NetworkModel)
 
 MAX_RANK: Final = 5
 """Members of the largest shares that are edited: this many and one more."""
+_MERIT_OF_A_RANK: Final = 0.04
 LEAST_PROBABILITY: Final = 1e-3
 """Of a class, before a row is divided by its sum, where sums are meant to be probabilities."""
 
@@ -42,19 +45,52 @@ def name_of(teacher: Teacher, member: int) -> str:
     return teacher.names[member] if teacher.names else f"member_{member}"
 
 
-def ranked_edit(
-    teacher: Teacher, rank: int, edit: Callable[[Learner, Rows], Learner], label: str, form: str
-) -> tuple[Edit, ...]:
-    """Propose an edit of the member with the ``rank``-th largest share, from 0, if there is one.
+@dataclass(frozen=True, kw_only=True)
+class RankedEdit:
+    """A compressor of one proposal: an edit of the member of a given rank.
 
-    Only members of the form, ``"forest"`` or ``"network"``, are counted. One proposal for one
-    point: so the search sees which points are worth it.
+    One proposal for one point: so the search sees which points are worth it.
+
+    Attributes
+    ----------
+    rank : int
+        0 for the member of the largest share among those of the form.
+    form : {"forest", "network"}
+        Members that are counted.
+    label : str
+        What the name of the proposal says after that of the member.
+    edit : callable
+        Makes another learner of a fitted one and its training rows; it pickles.
     """
-    members = members_by_share(teacher, form)
-    if rank >= len(members):
-        return ()
-    member = members[rank]
-    return (Edit(name=f"{name_of(teacher, member)}_{label}", member=member, edit=edit),)
+
+    rank: int
+    form: str
+    label: str
+    edit: Callable[[Learner, Rows], Learner]
+
+    def propose(self, teacher: Teacher) -> tuple[Edit, ...]:
+        """Return the edit, or none where fewer members of the form have a share."""
+        members = members_by_share(teacher, self.form)
+        if self.rank >= len(members):
+            return ()
+        member = members[self.rank]
+        name = f"{name_of(teacher, member)}_{self.label}"
+        return (Edit(name=name, member=member, edit=self.edit),)
+
+
+def for_each_rank(points: Iterable[tuple[float, Params]]) -> tuple[Configuration, ...]:
+    """Return each point for the member of each rank, for a portfolio.
+
+    Parameters
+    ----------
+    points : iterable of (merit, params)
+        The merit is that of the member of the largest share; each rank takes a little of it.
+    """
+    return tuple(
+        Configuration(params={"rank": rank, **point}, merit=merit - _MERIT_OF_A_RANK * rank)
+        for merit, point in points
+        for rank in range(MAX_RANK + 1)
+    )
 
 
 @dataclass(frozen=True)
@@ -79,6 +115,12 @@ class Chain:
 def weights_of(rows: Rows) -> Floats:
     """Return the sample weights, ones where there are none, of shape (n_rows,)."""
     return np.ones(len(rows.y)) if rows.weight is None else rows.weight
+
+
+def some_rows(n_rows: int, most: int, random: np.random.Generator) -> NDArray[np.intp]:
+    """Return the positions of all rows, or of ``most`` that are drawn, in order."""
+    rows = np.arange(n_rows)
+    return rows if n_rows <= most else np.sort(random.choice(rows, size=most, replace=False))
 
 
 def shuffled(values: Floats, share: float, random: np.random.Generator) -> Floats:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from automl_fuse.specs import Link, linked
-from automl_fuse_compress.common import shuffled, weights_of
+from automl_fuse_compress.common import shuffled, some_rows, weights_of
 from automl_fuse_compress.trees import Leaves, groups_of
 
 if TYPE_CHECKING:
@@ -86,9 +86,7 @@ def goal_of(model: ForestModel, train: Rows, kind: str, seed: int) -> Goal:
     if kind == "auto":
         kind = "both" if is_averaged(model) else "own"
     most = min(MAX_ROWS, max(1, MAX_CELLS // max(1, forest.n_trees) // (1 + (kind == "both"))))
-    rows = np.arange(len(train.y))
-    if len(rows) > most:
-        rows = np.sort(random.choice(rows, size=most, replace=False))
+    rows = some_rows(len(train.y), most, random)
     own = train.X.values[rows]
     parts = {"own": [own], "shuffled": [shuffled(own, _SHUFFLED_CELLS, random)]}
     values = np.vstack(parts.get(kind, parts["own"] + parts["shuffled"]))
@@ -143,8 +141,7 @@ def refitted(forest: Forest, leaves: Leaves, goal: Goal, trees: NDArray[np.intp]
     for group in groups_of(forest):
         chosen = np.intersect1d(group.trees, trees)
         blocks = [(leaves.of_tree[t], leaves.number[goal.reached[:, t]]) for t in chosen]
-        for target in group.targets.tolist():
-            column = target if forest.target is None else 0
+        for column, target in enumerate(group.targets):
             residual = goal.scores[:, target] - base[target]
             base[target] += _refit(leaf[:, column], blocks, residual, goal.weight[:, target])
     return replace(forest, leaf=leaf, base=base)

@@ -13,21 +13,27 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from automl_fuse.errors import PluginError
-from automl_fuse.specs import ALL_TASKS, CompressorSpec, Configuration
-from automl_fuse_compress.common import MAX_RANK, Chain, EditedLearner, forest_of, ranked_edit
+from automl_fuse.specs import ALL_TASKS, CompressorSpec
+from automl_fuse_compress.common import (
+    MAX_RANK,
+    Chain,
+    EditedLearner,
+    RankedEdit,
+    for_each_rank,
+    forest_of,
+)
 from automl_fuse_compress.imitation import ROWS, goal_of, refitted
 from automl_fuse_compress.prune_trees import KeepTrees
 from automl_fuse_compress.quantise_trees import BITS, UNNOTICED, RoundLeaves
 from automl_fuse_compress.trees import Leaves, collapsed, groups_of, levels_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from numpy.typing import NDArray
 
     from automl_fuse.specs import (
         Compressor,
-        Edit,
         Floats,
         Forest,
         FusionContext,
@@ -35,7 +41,6 @@ if TYPE_CHECKING:
         Params,
         Rows,
         Suggest,
-        Teacher,
     )
     from automl_fuse_compress.imitation import Goal
 
@@ -142,45 +147,27 @@ def _leaf_weights(forest: Forest, goal: Goal) -> Floats:
     """Return the weight of the rows in each leaf, (n_leaves, n_values)."""
     weight = np.full(forest.leaf.shape, _UNSEEN * float(goal.weight.mean()))
     for group in groups_of(forest):
-        for target in group.targets.tolist():
-            column = target if forest.target is None else 0
-            for tree in group.trees.tolist():
+        for column, target in enumerate(group.targets):
+            for tree in group.trees:
                 weight[:, column] += np.bincount(
                     goal.reached[:, tree], goal.weight[:, target], len(weight)
                 )
     return weight
 
 
-class PruneLeaves:
-    """Proposes to keep a share of the leaves of the member of a given rank.
-
-    Before that some of its trees may be left out, and after it leaf values be rounded.
-
-    Parameters
-    ----------
-    params : mapping
-        A point of `space`.
-    context : FusionContext
-        Its seed draws rows.
-    """
-
-    def __init__(self, params: Params, context: FusionContext) -> None:
-        self._rank = params["rank"]
-        trees, share, rows, bits = (params[name] for name in ("trees", "share", "rows", "bits"))
-        edits: list[Callable[[Learner, Rows], Learner]] = []
-        if trees < _ALL_TREES:
-            edits.append(KeepTrees(trees, "auto", _TRUTH, rows, context.seed))
-        edits.append(KeepLeaves(share, rows, context.seed))
-        self._edit = Chain((*edits, RoundLeaves(bits)))
-        self._label = f"{trees:.3g}_{share:.3g}_{rows}_{bits}"
-
-    def propose(self, teacher: Teacher) -> Sequence[Edit]:
-        """Return the edit, or none where fewer members have a share."""
-        return ranked_edit(teacher, self._rank, self._edit, self._label, "forest")
-
-
 def _build(params: Params, context: FusionContext) -> Compressor:
-    return PruneLeaves(params, context)
+    """Leave out some of the trees, unless a point keeps all, then leaves; round the others."""
+    trees, share, rows, bits = (params[name] for name in ("trees", "share", "rows", "bits"))
+    edits: list[Callable[[Learner, Rows], Learner]] = []
+    if trees < _ALL_TREES:
+        edits.append(KeepTrees(trees, "auto", _TRUTH, rows, context.seed))
+    edits.append(KeepLeaves(share, rows, context.seed))
+    return RankedEdit(
+        rank=params["rank"],
+        form="forest",
+        label=f"{trees:.3g}_{share:.3g}_{rows}_{bits}",
+        edit=Chain((*edits, RoundLeaves(bits))),
+    )
 
 
 def space(suggest: Suggest) -> dict[str, Any]:
@@ -206,9 +193,5 @@ SPEC = CompressorSpec(
     tasks=ALL_TASKS,
     build=_build,
     space=space,
-    portfolio=tuple(
-        Configuration(params={"rank": rank, **point}, merit=merit - 0.04 * rank)
-        for merit, point in _POINTS
-        for rank in range(MAX_RANK + 1)
-    ),
+    portfolio=for_each_rank(_POINTS),
 )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from automl_fuse.specs import ALL_TASKS, CompressorSpec, Selection
+from automl_fuse_compress.common import some_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,10 +60,8 @@ class PruneMembers:
 
     def _rows(self, teacher: Teacher) -> NDArray[np.intp]:
         known = np.flatnonzero(np.isfinite(teacher.oof).all(axis=(0, 2)))
-        if len(known) <= MAX_ROWS:
-            return known
-        rng = np.random.default_rng(self._context.seed)
-        return np.sort(rng.choice(known, size=MAX_ROWS, replace=False))
+        random = np.random.default_rng(self._context.seed)
+        return known[some_rows(len(known), MAX_ROWS, random)]
 
     def _eliminate(
         self, shares: Floats, oof: Floats, y: Array, weight: Floats | None

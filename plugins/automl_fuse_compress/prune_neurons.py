@@ -16,27 +16,31 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from automl_fuse.errors import PluginError
-from automl_fuse.specs import ALL_TASKS, CompressorSpec, Configuration, Layer
-from automl_fuse_compress.common import MAX_RANK, Chain, EditedLearner, network_of, ranked_edit
+from automl_fuse.specs import ALL_TASKS, CompressorSpec
+from automl_fuse_compress.common import (
+    MAX_RANK,
+    Chain,
+    EditedLearner,
+    RankedEdit,
+    for_each_rank,
+    network_of,
+)
 from automl_fuse_compress.quantise_network import ToIntegers
 from automl_fuse_compress.signals import Signals
-from automl_fuse_compress.tuning import tuned
+from automl_fuse_compress.tuning import like, tuned
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
 
     from automl_fuse.specs import (
         Compressor,
-        Edit,
         Floats,
         FusionContext,
+        Layer,
         Learner,
         Params,
         Rows,
         Suggest,
-        Teacher,
     )
 
 _RIDGE = 1e-4
@@ -70,28 +74,19 @@ class KeepNeurons:
         if len(model.layers) < 2:
             raise PluginError(f"{type(learner).__name__} has no hidden layer to thin out")
         signals = Signals.of(model, train, self.seed)
-        signal = signals.inputs
-        weight, bias = (part.astype(np.float64) for part in _parts(model.layers[0]))
+        signal, first = signals.inputs, model.layers[0]
+        weight, bias = first.weight.astype(np.float64), first.bias.astype(np.float64)
         layers = []
         for position, following in enumerate(model.layers[1:], start=1):
             active = np.maximum(signal @ weight + bias, 0.0)
             count = max(1, math.floor(self.share * len(bias)))
             kept, *fitted = _thinned(active, following, signals, position, count)
-            layers.append(_like(model.layers[position - 1], weight[:, kept], bias[kept]))
+            layers.append(like(model.layers[position - 1], weight[:, kept], bias[kept]))
             signal = active[:, kept]
             weight, bias = fitted
-        layers.append(_like(model.layers[-1], weight, bias))
+        layers.append(like(model.layers[-1], weight, bias))
         thinner = replace(model, layers=tuple(layers))
         return EditedLearner(tuned(thinner, model, train, self.seed))
-
-
-def _parts(layer: Layer) -> tuple[Floats, Floats]:
-    return layer.weight, layer.bias
-
-
-def _like(layer: Layer, weight: Floats, bias: Floats) -> Layer:
-    """Return a layer kept in the precision of another."""
-    return Layer(weight=weight.astype(layer.weight.dtype), bias=bias.astype(layer.bias.dtype))
 
 
 def _thinned(
@@ -122,33 +117,16 @@ def _thinned(
     return kept, weight[kept], goal_mean - mean[kept] @ weight[kept]
 
 
-class PruneNeurons:
-    """Proposes to keep a share of the neurons of the member of a given rank.
-
-    After that its weights may become integers.
-
-    Parameters
-    ----------
-    params : mapping
-        A point of `space`.
-    context : FusionContext
-        Its seed draws training rows.
-    """
-
-    def __init__(self, params: Params, context: FusionContext) -> None:
-        self._rank = params["rank"]
-        thin = KeepNeurons(params["share"], context.seed)
-        whole = ToIntegers("output", "all", context.seed)
-        self._edit = Chain((thin, whole)) if params["integers"] else thin
-        self._label = f"{params['share']:.3g}" + ("_int8" if params["integers"] else "")
-
-    def propose(self, teacher: Teacher) -> Sequence[Edit]:
-        """Return the edit, or none where fewer members have a share."""
-        return ranked_edit(teacher, self._rank, self._edit, self._label, "network")
-
-
 def _build(params: Params, context: FusionContext) -> Compressor:
-    return PruneNeurons(params, context)
+    """Leave out some of the neurons; if a point says so, in integers after that."""
+    thin = KeepNeurons(params["share"], context.seed)
+    whole = ToIntegers("output", "all", context.seed)
+    return RankedEdit(
+        rank=params["rank"],
+        form="network",
+        label=f"{params['share']:.3g}" + ("_int8" if params["integers"] else ""),
+        edit=Chain((thin, whole)) if params["integers"] else thin,
+    )
 
 
 def space(suggest: Suggest) -> dict[str, Any]:
@@ -160,17 +138,17 @@ def space(suggest: Suggest) -> dict[str, Any]:
     }
 
 
+_POINTS = (
+    (0.72, {"share": 0.5, "integers": False}),
+    (0.66, {"share": 0.25, "integers": False}),
+    (0.56, {"share": 0.5, "integers": True}),
+)
+
 SPEC = CompressorSpec(
     name="prune_neurons",
     api_version=1,
     tasks=ALL_TASKS,
     build=_build,
     space=space,
-    portfolio=tuple(
-        Configuration(
-            params={"rank": rank, "share": share, "integers": integers}, merit=merit - 0.04 * rank
-        )
-        for merit, share, integers in ((0.72, 0.5, False), (0.66, 0.25, False), (0.56, 0.5, True))
-        for rank in range(MAX_RANK + 1)
-    ),
+    portfolio=for_each_rank(_POINTS),
 )

@@ -14,21 +14,25 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from automl_fuse.errors import PluginError
-from automl_fuse.specs import ALL_TASKS, CompressorSpec, Configuration
-from automl_fuse_compress.common import MAX_RANK, Chain, EditedLearner, forest_of, ranked_edit
+from automl_fuse.specs import ALL_TASKS, CompressorSpec
+from automl_fuse_compress.common import (
+    MAX_RANK,
+    Chain,
+    EditedLearner,
+    RankedEdit,
+    for_each_rank,
+    forest_of,
+)
 from automl_fuse_compress.imitation import ROWS, goal_of, is_averaged, refitted
 from automl_fuse_compress.lasso import sparse_weights
 from automl_fuse_compress.quantise_trees import RoundLeaves
 from automl_fuse_compress.trees import Leaves, groups_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
 
     from automl_fuse.specs import (
         Compressor,
-        Edit,
         Floats,
         Forest,
         FusionContext,
@@ -36,7 +40,6 @@ if TYPE_CHECKING:
         Params,
         Rows,
         Suggest,
-        Teacher,
     )
     from automl_fuse_compress.imitation import Goal
     from automl_fuse_compress.trees import Group
@@ -167,30 +170,15 @@ def _most_varied(forest: Forest, reached: NDArray[np.int32]) -> NDArray[np.intp]
     return np.sort(np.argsort(-spread, kind="stable")[:MAX_TREES])
 
 
-class PruneTrees:
-    """Proposes to keep a share of the trees of the member of a given rank.
-
-    Parameters
-    ----------
-    params : mapping
-        A point of `space`.
-    context : FusionContext
-        Its seed draws training rows.
-    """
-
-    def __init__(self, params: Params, context: FusionContext) -> None:
-        share, choice, truth, rows = (params[name] for name in ("share", "choice", "truth", "rows"))
-        self._rank = params["rank"]
-        self._edit = Chain((KeepTrees(share, choice, truth, rows, context.seed), RoundLeaves()))
-        self._label = f"{share:.3g}_{choice}_{truth:.2g}_{rows}"
-
-    def propose(self, teacher: Teacher) -> Sequence[Edit]:
-        """Return the edit, or none where fewer members have a share."""
-        return ranked_edit(teacher, self._rank, self._edit, self._label, "forest")
-
-
 def _build(params: Params, context: FusionContext) -> Compressor:
-    return PruneTrees(params, context)
+    """Leave out some of the trees, then round the leaves of the others."""
+    share, choice, truth, rows = (params[name] for name in ("share", "choice", "truth", "rows"))
+    return RankedEdit(
+        rank=params["rank"],
+        form="forest",
+        label=f"{share:.3g}_{choice}_{truth:.2g}_{rows}",
+        edit=Chain((KeepTrees(share, choice, truth, rows, context.seed), RoundLeaves())),
+    )
 
 
 def space(suggest: Suggest) -> dict[str, Any]:
@@ -217,9 +205,5 @@ SPEC = CompressorSpec(
     tasks=ALL_TASKS,
     build=_build,
     space=space,
-    portfolio=tuple(
-        Configuration(params={"rank": rank, **point}, merit=merit - 0.04 * rank)
-        for merit, point in _POINTS
-        for rank in range(MAX_RANK + 1)
-    ),
+    portfolio=for_each_rank(_POINTS),
 )

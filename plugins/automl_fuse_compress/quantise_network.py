@@ -12,8 +12,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from automl_fuse.specs import ALL_TASKS, CompressorSpec, Configuration, Layer
-from automl_fuse_compress.common import MAX_RANK, EditedLearner, network_of, ranked_edit
+from automl_fuse.specs import ALL_TASKS, CompressorSpec, Layer
+from automl_fuse_compress.common import (
+    MAX_RANK,
+    EditedLearner,
+    RankedEdit,
+    for_each_rank,
+    network_of,
+)
 from automl_fuse_compress.quantised import (
     HIGHEST_ACTIVATION,
     HIGHEST_INPUT,
@@ -25,11 +31,8 @@ from automl_fuse_compress.quantised import (
 from automl_fuse_compress.signals import Signals
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from automl_fuse.specs import (
         Compressor,
-        Edit,
         Floats,
         FusionContext,
         Learner,
@@ -37,7 +40,6 @@ if TYPE_CHECKING:
         Params,
         Rows,
         Suggest,
-        Teacher,
     )
 
 SCALES: Final = ("output", "layer", "network")
@@ -148,33 +150,14 @@ def _in_precision(model: NetworkModel, precision: type[np.floating[Any]]) -> Net
     return replace(model, layers=layers)
 
 
-class QuantiseNetwork:
-    """Proposes to quantise the member of a given rank.
-
-    Parameters
-    ----------
-    params : mapping
-        A point of `space`.
-    context : FusionContext
-        Its seed draws training rows.
-    """
-
-    def __init__(self, params: Params, context: FusionContext) -> None:
-        self._params = params
-        self._seed = context.seed
-
-    def propose(self, teacher: Teacher) -> Sequence[Edit]:
-        """Return the edit, or none where fewer members have a share."""
-        rank = self._params["rank"]
-        if self._params["bits"] == 16:
-            return ranked_edit(teacher, rank, ToHalves(), "float16", "network")
-        scale, reach = self._params["scale"], self._params["range"]
-        edit = ToIntegers(scale, reach, self._seed)
-        return ranked_edit(teacher, rank, edit, f"int8_{scale}_{reach}", "network")
-
-
 def _build(params: Params, context: FusionContext) -> Compressor:
-    return QuantiseNetwork(params, context)
+    """Keep weights in 16 bits, or in 8 with the scales of a point."""
+    rank = params["rank"]
+    if params["bits"] == 16:
+        return RankedEdit(rank=rank, form="network", label="float16", edit=ToHalves())
+    scale, reach = params["scale"], params["range"]
+    edit = ToIntegers(scale, reach, context.seed)
+    return RankedEdit(rank=rank, form="network", label=f"int8_{scale}_{reach}", edit=edit)
 
 
 def space(suggest: Suggest) -> dict[str, Any]:
@@ -200,9 +183,5 @@ SPEC = CompressorSpec(
     tasks=ALL_TASKS,
     build=_build,
     space=space,
-    portfolio=tuple(
-        Configuration(params={"rank": rank, **kind}, merit=merit - 0.04 * rank)
-        for merit, kind in ((0.58, _INTEGERS), (0.48, {"bits": 16}))
-        for rank in range(MAX_RANK + 1)
-    ),
+    portfolio=for_each_rank(((0.58, _INTEGERS), (0.48, {"bits": 16}))),
 )

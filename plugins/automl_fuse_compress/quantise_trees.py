@@ -12,23 +12,26 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from automl_fuse.specs import ALL_TASKS, CompressorSpec, Configuration, Link
-from automl_fuse_compress.common import MAX_RANK, EditedLearner, EditedPair, forest_of, ranked_edit
+from automl_fuse.specs import ALL_TASKS, CompressorSpec, Link
+from automl_fuse_compress.common import (
+    MAX_RANK,
+    EditedLearner,
+    EditedPair,
+    RankedEdit,
+    for_each_rank,
+    forest_of,
+)
 from automl_fuse_compress.trees import collapsed, levels_of, second_only
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from automl_fuse.specs import (
         Compressor,
-        Edit,
         Forest,
         FusionContext,
         Learner,
         Params,
         Rows,
         Suggest,
-        Teacher,
     )
 
 BITS: Final = (6, 8, 10, 12)
@@ -89,26 +92,12 @@ def merged(forest: Forest) -> Forest:
     return smaller.take(np.arange(forest.n_trees))
 
 
-class QuantiseTrees:
-    """Proposes to round the leaf values of the member of a given rank.
-
-    Parameters
-    ----------
-    params : mapping
-        A point of `space`.
-    """
-
-    def __init__(self, params: Params) -> None:
-        self._rank = params["rank"]
-        self._edit = RoundLeaves(params["bits"])
-
-    def propose(self, teacher: Teacher) -> Sequence[Edit]:
-        """Return the edit, or none where fewer members have a share."""
-        return ranked_edit(teacher, self._rank, self._edit, f"{self._edit.bits}_bits", "forest")
-
-
 def _build(params: Params, _context: FusionContext) -> Compressor:
-    return QuantiseTrees(params)
+    """Round the leaf values."""
+    bits = params["bits"]
+    return RankedEdit(
+        rank=params["rank"], form="forest", label=f"{bits}_bits", edit=RoundLeaves(bits)
+    )
 
 
 def space(suggest: Suggest) -> dict[str, Any]:
@@ -125,9 +114,5 @@ SPEC = CompressorSpec(
     tasks=ALL_TASKS,
     build=_build,
     space=space,
-    portfolio=tuple(
-        Configuration(params={"rank": rank, "bits": bits}, merit=merit - 0.04 * rank)
-        for merit, bits in ((0.4, UNNOTICED), (0.3, 8))
-        for rank in range(MAX_RANK + 1)
-    ),
+    portfolio=for_each_rank(((0.4, {"bits": UNNOTICED}), (0.3, {"bits": 8}))),
 )

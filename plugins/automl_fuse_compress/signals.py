@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from automl_fuse_compress.common import weights_of
+from automl_fuse_compress.common import some_rows, weights_of
 
 if TYPE_CHECKING:
     from automl_fuse.specs import Floats, NetworkModel, Rows
@@ -37,10 +37,7 @@ class Signals:
     @staticmethod
     def of(model: NetworkModel, train: Rows, seed: int) -> Signals:
         """Send training rows through a network; some of them, where there are many."""
-        n_rows = len(train.y)
-        rows = np.arange(n_rows)
-        if n_rows > MAX_ROWS:
-            rows = np.sort(np.random.default_rng(seed).choice(n_rows, MAX_ROWS, replace=False))
+        rows = some_rows(len(train.y), MAX_ROWS, np.random.default_rng(seed))
         inputs = scaled(model.mean, model.scale, train.X.values[rows])
         sums: list[Floats] = []
         for layer in model.layers:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from automl_fuse.specs import Layer, Link, linked
-from automl_fuse_compress.common import shuffled, weights_of
+from automl_fuse_compress.common import shuffled, some_rows, weights_of
 from automl_fuse_compress.signals import scaled
 
 if TYPE_CHECKING:
@@ -50,9 +50,7 @@ def tuned(smaller: NetworkModel, larger: NetworkModel, train: Rows, seed: int) -
 
     random = np.random.default_rng(seed)
     n_weights = sum(layer.weight.size + layer.bias.size for layer in smaller.layers)
-    rows, most = np.arange(len(train.y)), max(_LEAST_ROWS, _WORK // (2 * n_weights))
-    if len(rows) > most:
-        rows = np.sort(random.choice(rows, size=most, replace=False))
+    rows = some_rows(len(train.y), max(_LEAST_ROWS, _WORK // (2 * n_weights)), random)
     own = train.X.values[rows]
     values = np.vstack([own, shuffled(own, _SHUFFLED_CELLS, random)])
     weight = np.concatenate([weights_of(train)[rows], COPY_WEIGHT * weights_of(train)[rows]])
@@ -61,10 +59,15 @@ def tuned(smaller: NetworkModel, larger: NetworkModel, train: Rows, seed: int) -
     settings = {"maxiter": ITERATIONS}
     found = minimize(fit, start, jac=True, method="L-BFGS-B", options=settings).x
     layers = tuple(
-        Layer(weight=weight.astype(old.weight.dtype), bias=bias.astype(old.bias.dtype))
+        like(old, weight, bias)
         for (weight, bias), old in zip(fit.unpacked(found), smaller.layers, strict=True)
     )
     return replace(smaller, layers=layers)
+
+
+def like(layer: Layer, weight: Floats, bias: Floats) -> Layer:
+    """Return a layer kept in the precision of another."""
+    return Layer(weight=weight.astype(layer.weight.dtype), bias=bias.astype(layer.bias.dtype))
 
 
 def _flat(layer: Layer) -> tuple[Array, Array]:

@@ -16,7 +16,16 @@ __all__ = ["automl_fuse_encoders"]
 @hookimpl
 def automl_fuse_encoders() -> Sequence[EncoderSpec]:
     """Return the encoders of this plugin, by the kind of column that they read."""
-    from automl_fuse_encoders import categories, dates, numeric, target, text, unsupervised
+    from automl_fuse_encoders import (
+        arithmetic,
+        categories,
+        crosses,
+        dates,
+        numeric,
+        target,
+        text,
+        unsupervised,
+    )
 
     builders: dict[frozenset[Kind], dict[str, Callable[[FitContext], Encoder]]] = {
         frozenset({Kind.NUMERIC, Kind.BOOLEAN}): {
@@ -25,6 +34,7 @@ def automl_fuse_encoders() -> Sequence[EncoderSpec]:
             "pca": unsupervised.PrincipalComponents,
             "clusters": unsupervised.Clusters,
             "isolation": unsupervised.Isolation,
+            "arithmetic": arithmetic.Arithmetic,
         },
         frozenset({Kind.CATEGORY}): {
             "codes": categories.Codes,
@@ -32,6 +42,7 @@ def automl_fuse_encoders() -> Sequence[EncoderSpec]:
             "onehot": categories.OneHot,
             "counts": categories.Counts,
             "target": target.TargetMeans,
+            "crosses": crosses.Crosses,
         },
         frozenset({Kind.DATETIME}): {
             "calendar": dates.Calendar,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,13 +10,14 @@ import numpy as np
 from automl_fuse.specs import Array, Columns, FitContext, Floats, Matrix, Task
 from automl_fuse_encoders.base import unique_names
 from automl_fuse_encoders.lookup import FIRST_SLOT, Lookup, varying
+from automl_fuse_encoders.writing import doubles
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from automl_fuse.specs import Graph, Tensor
 
-__all__ = ["TargetMeans"]
+__all__ = ["TargetMeans", "outputs_of", "shrunken_effects"]
 
 N_FOLDS = 5
 MAX_CLASSES = 10
@@ -53,7 +54,7 @@ class TargetMeans:
     def fit_transform(self, columns: Columns, y: Array, weight: Floats | None) -> Matrix:
         """Fit on all rows, and return out-of-fold features."""
         weight = np.ones(columns.n_rows) if weight is None else weight
-        outputs, labels = _outputs(self.task, y, weight)
+        outputs, labels = outputs_of(self.task, y, weight)
         folds = np.random.default_rng(self.seed).permutation(columns.n_rows) % N_FOLDS
         tables: dict[str, Array] = {}
         blocks = [np.empty((columns.n_rows, 0))]
@@ -75,10 +76,15 @@ class TargetMeans:
 
     def to_onnx(self, graph: Graph, columns: Mapping[str, Tensor]) -> Tensor:
         """Write one gather from the effects of all columns."""
-        outputs = self.lookup.table.shape[1]
-        if outputs == 1:
-            return replace(self.lookup, table=self.lookup.table[:, 0]).to_onnx(graph, columns)
-        return graph.node("Flatten", [self.lookup.to_onnx(graph, columns)], {"axis": 1})
+        return self.effects_to_onnx(graph, self.lookup.slots_to_onnx(graph, columns))
+
+    def effects_to_onnx(self, graph: Graph, slots: Tensor) -> Tensor:
+        """Return the features of positions in the table, int64 (n_rows, n_columns)."""
+        table = self.lookup.table
+        if table.shape[1] == 1:
+            return graph.node("Gather", [doubles(graph, table[:, 0]), slots])
+        effects = graph.node("Gather", [doubles(graph, table), slots])
+        return graph.node("Flatten", [effects], {"axis": 1})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,21 +107,22 @@ class _Sums:
 
     @classmethod
     def of(cls, slots: Array, n_slots: int, folds: Array, outputs: Floats, weight: Floats) -> _Sums:
-        """Add up the rows of each fold and slot."""
-        cells, n_cells = folds * n_slots + slots, N_FOLDS * n_slots
+        """Add up the rows of each fold and slot; there are as many groups as folds with rows."""
+        n_folds = int(folds.max(initial=0)) + 1
+        cells, n_cells = folds * n_slots + slots, n_folds * n_slots
         weighted = (outputs * weight[:, None]).T
         squared = (np.square(outputs) * weight[:, None]).T
         target = [_add_up(cells, each, n_cells) for each in weighted]
-        squares = [_add_up(folds, each, N_FOLDS) for each in squared]
+        squares = [_add_up(folds, each, n_folds) for each in squared]
         return cls(
-            weight=_add_up(cells, weight, n_cells).reshape(N_FOLDS, n_slots),
-            target=np.stack(target, axis=-1).reshape(N_FOLDS, n_slots, -1),
+            weight=_add_up(cells, weight, n_cells).reshape(n_folds, n_slots),
+            target=np.stack(target, axis=-1).reshape(n_folds, n_slots, -1),
             squares=np.stack(squares, axis=-1)[:, None, :],
         )
 
     def all_folds(self) -> _Sums:
         """Return the sums over all folds, as one group."""
-        return self._mix(np.ones((1, N_FOLDS)))
+        return self._mix(np.ones((1, len(self.weight))))
 
     def other_folds(self) -> _Sums:
         """Return for each fold the sums over the others.
@@ -123,7 +130,7 @@ class _Sums:
         They are added up, not subtracted from the whole: a category that only one fold has
         must be exactly empty for it.
         """
-        return self._mix(1 - np.eye(N_FOLDS))
+        return self._mix(1 - np.eye(len(self.weight)))
 
     def _mix(self, shares: Floats) -> _Sums:
         return _Sums(
@@ -154,6 +161,29 @@ class _Sums:
         return distance * _ratio(signal, signal + within)
 
 
+def shrunken_effects(slots: Array, n_slots: int, outputs: Floats, weight: Floats) -> Floats:
+    """Return how far the mean of each slot is from that of all rows, shrunk.
+
+    Parameters
+    ----------
+    slots : int array of shape (n_rows,)
+        The slot of each row, 0 … n_slots - 1.
+    n_slots : int
+        Number of slots, with those that no row is in: their effect is 0.
+    outputs : array of shape (n_rows, n_outputs)
+        What is averaged.
+    weight : array of shape (n_rows,)
+        Weights.
+
+    Returns
+    -------
+    array of shape (n_slots, n_outputs)
+    """
+    one_fold = np.zeros(len(slots), dtype=np.int64)
+    effects: Floats = _Sums.of(slots, n_slots, one_fold, outputs, weight).effects()[0]
+    return effects
+
+
 def _add_up(cells: Array, values: Floats, n_cells: int) -> Floats:
     """Add up the values of each cell."""
     return np.bincount(cells, values, n_cells).astype(np.float64, copy=False)
@@ -164,7 +194,7 @@ def _ratio(part: Floats, whole: Floats) -> Floats:
     return np.divide(part, whole, out=np.zeros(np.broadcast(part, whole).shape), where=whole > 0)
 
 
-def _outputs(task: Task, y: Array, weight: Floats) -> tuple[Floats, tuple[str, ...]]:
+def outputs_of(task: Task, y: Array, weight: Floats) -> tuple[Floats, tuple[str, ...]]:
     """Return the numbers to average (n_rows, n_outputs), and a label for each of them."""
     if task is not Task.MULTICLASS:
         return np.asarray(y, dtype=np.float64)[:, None], ("",)

@@ -6,12 +6,21 @@ before the graph of a portable file.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from automl_fuse.front_end import Cells, TermPlaces, TermWeights, TextShape, TextSplit
+from automl_fuse.front_end import (
+    Cells,
+    Cut,
+    TermPlaces,
+    TermWeights,
+    TextShape,
+    TextSplit,
+    Vocabulary,
+    words_of,
+)
 from automl_fuse.specs import Array, Columns, FitContext, Floats, Graph, Matrix, Task, Tensor
 from automl_fuse_encoders.base import Unsupervised, unique_names
 from automl_fuse_encoders.writing import beside
@@ -24,8 +33,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Ngrams", "Words"]
 
-NGRAM_CHARACTERS = 1_000
-"""Characters of a text that n-grams and shares are taken from; the rest adds little."""
+NGRAM_CUT = Cut(TextSplit.NGRAMS, characters=1_000)
+"""How n-grams are cut: characters of a text beyond these add little."""
 NGRAM_ROWS = 8_000
 MAX_NGRAMS = 5_000
 DIMENSIONS = 30
@@ -34,13 +43,13 @@ POWER_ROUNDS = 3
 SMALLEST_SHARE = 1e-6
 """A dimension with less than this share of the largest singular value is rounding noise."""
 
-WORD_CHARACTERS = 4_000
+WORD_CUT = Cut(TextSplit.WORDS, characters=4_000)
 WORD_ROWS = 20_000
 MAX_CANDIDATES = 10_000
 MAX_WORDS = 300
 """Features that all text columns share evenly, since matrices are dense."""
 
-SHAPE = TextShape(characters=NGRAM_CHARACTERS)
+SHAPE = TextShape(characters=NGRAM_CUT.characters)
 
 
 class Ngrams(Unsupervised):
@@ -118,7 +127,7 @@ class Words:
         self.columns: dict[str, TermWeights] = {}
         for column in columns.columns:
             texts = [text or "" for text in columns.values[column.name][rows]]
-            terms, counts = _find(TextSplit.WORDS, WORD_CHARACTERS, texts, MAX_CANDIDATES)
+            terms, counts = _find(WORD_CUT, texts, MAX_CANDIDATES)
             matrix = _sparse(counts, len(texts), terms.width)
             scores = _association(matrix, outputs, weight[rows])
             best = np.argsort(-scores, kind="stable")[:share]
@@ -151,22 +160,19 @@ def _prepared(
 def _fit_places(texts: Array, rng: Generator) -> TermPlaces:
     """Find n-grams and the axes they are reduced to; there may be none."""
     filled = [text or "" for text in texts]
-    terms, counts = _find(TextSplit.NGRAMS, NGRAM_CHARACTERS, filled, MAX_NGRAMS)
+    terms, counts = _find(NGRAM_CUT, filled, MAX_NGRAMS)
     weights = _sparse(terms.weigh(counts, len(filled)), len(filled), terms.width)
     return TermPlaces(terms=terms, axes=_right_axes(weights, rng))
 
 
-def _find(
-    split: TextSplit, characters: int, texts: Sequence[str], limit: int
-) -> tuple[TermWeights, Cells]:
+def _find(cut: Cut, texts: Sequence[str], limit: int) -> tuple[TermWeights, Cells]:
     """Find the terms in two texts or more, at most ``limit``, and count them.
 
     The rarity of a term is 1 + log((1 + texts) / (1 + texts with the term)).
     """
-    words = {word for text in texts for word in split.words(text[:characters])}
-    found = sorted({term for word in words for term in split.terms(word)})
-    index = {term: position for position, term in enumerate(found)}
-    every = TermWeights(split=split, characters=characters, index=index, rarity=np.ones(len(found)))
+    words = set(chain.from_iterable(words_of(texts, cut.characters)))
+    found = sorted({term for word in words for term in cut.split.terms(word)})
+    every = Vocabulary(cut, found)
     counts = every.count(texts)
     frequency = np.bincount(counts.terms, minlength=len(found))
     common = np.argsort(-frequency, kind="stable")[:limit]
@@ -176,14 +182,14 @@ def _find(
     place[common] = np.arange(len(common))
     known = place[counts.terms] >= 0
     counts = Cells(counts.rows[known], place[counts.terms[known]], counts.values[known])
-    return _keep(replace(every, rarity=rarity), common), counts
+    return _keep(TermWeights(vocabulary=every, rarity=rarity), common), counts
 
 
 def _keep(terms: TermWeights, positions: NDArray[np.intp]) -> TermWeights:
     """Return only the terms at these rising positions."""
     names = list(terms.index)
-    kept = {names[position]: i for i, position in enumerate(positions.tolist())}
-    return replace(terms, index=kept, rarity=terms.rarity[positions])
+    kept = Vocabulary(terms.vocabulary.cut, [names[position] for position in positions.tolist()])
+    return TermWeights(vocabulary=kept, rarity=terms.rarity[positions])
 
 
 def _sparse(cells: Cells, n_rows: int, n_terms: int) -> Any:

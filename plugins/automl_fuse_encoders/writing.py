@@ -43,7 +43,7 @@ def one_or_all(graph: Graph, columns: Mapping[str, Tensor], names: Sequence[str]
 def in_order(graph: Graph, features: Tensor, places: Sequence[int]) -> Tensor:
     """Bring features, (n_rows, n_features), to their places, 0 … n_features - 1."""
     order = np.argsort(places)
-    if np.array_equal(order, places):
+    if np.array_equal(order, np.arange(len(order))):
         return features
     return graph.node("Gather", [features, graph.constant(order)], {"axis": 1})
 

@@ -203,12 +203,17 @@ def through_onnx(learner: Any, values):
 def test_members_are_ranked_by_share_and_those_without_are_left_out():
     teacher = teacher_of(4, shares=np.array([0.2, 0.0, 0.5, 0.3]))
     assert members_by_share(teacher) == [2, 3, 0]
-    found = propose(SPECS["refit"], {}, teacher)
-    assert [(each.name, each.member) for each in found] == [("m2", 2), ("m3", 3), ("m0", 0)]
+    found = [propose(SPECS["refit"], {"rank": rank}, teacher) for rank in range(4)]
+    assert [[(each.name, each.member) for each in one] for one in found] == [
+        [("m2", 2)],
+        [("m3", 3)],
+        [("m0", 0)],
+        [],
+    ]
 
 
 def test_members_without_names_are_named_by_position():
-    (first, *_) = propose(SPECS["refit"], {}, teacher_of(2, names=()))
+    (first,) = propose(SPECS["refit"], {"rank": 0}, teacher_of(2, names=()))
     assert first.name == "member_1"
 
 

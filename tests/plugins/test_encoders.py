@@ -4,6 +4,7 @@ import os
 import pickle
 import subprocess
 import sys
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -11,7 +12,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import automl_fuse_encoders
-from automl_fuse import front_end
 from automl_fuse.specs import (
     MISSING_CODE,
     UNSEEN_CODE,
@@ -25,7 +25,11 @@ from automl_fuse.specs import (
     Matrix,
     Task,
 )
-from automl_fuse_encoders import numeric, text, unsupervised
+from automl_fuse.testing import check_encoder
+from automl_fuse_encoders import arithmetic, crosses, judging, numeric, text, unsupervised
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 SPECS = {spec.name: spec for spec in automl_fuse_encoders.automl_fuse_encoders()}
 LETTERS = tuple("abcdefgh")
@@ -83,14 +87,25 @@ def mixed(n_rows: int, seed: int = 0) -> Columns:
         many=rng.integers(-1, max(1, n_rows // 2), n_rows).astype(np.int32),
         date=dates,
         message=texts(*rng.choice(np.array(words, dtype=object), n_rows)),
+        side=rng.integers(0, 2, n_rows).astype(np.int32),
     )
+
+
+def target_for(name: str, columns: Columns) -> Array:
+    """Return a target of which the encoders that choose their features find some."""
+    values = columns.values
+    if name == "crosses" and "side" in values:
+        return (values["letter"] + values["side"]) % 2
+    if name == "arithmetic" and "third" in values:
+        return ((values["number"] < 0) ^ (values["third"] == 1)).astype(np.int64)
+    return np.arange(columns.n_rows) % 2
 
 
 def fit(
     name: str, columns: Columns, y: Array | None = None, weight: Floats | None = None
 ) -> tuple[Encoder, Matrix]:
     encoder = build(name)
-    y = np.arange(columns.n_rows) % 2 if y is None else y
+    y = target_for(name, columns) if y is None else y
     return encoder, encoder.fit_transform(columns.select(SPECS[name].kinds), y, weight)
 
 
@@ -120,8 +135,10 @@ def test_the_encoders_that_learners_rely_on_are_there() -> None:
     numbers = frozenset({Kind.NUMERIC, Kind.BOOLEAN})
     assert {name: spec.kinds for name, spec in SPECS.items()} == {
         **dict.fromkeys(("numbers", "scaled_numbers", "pca", "clusters", "isolation"), numbers),
+        "arithmetic": numbers,
         **dict.fromkeys(
-            ("codes", "ordinals", "onehot", "counts", "target"), frozenset({Kind.CATEGORY})
+            ("codes", "ordinals", "onehot", "counts", "target", "crosses"),
+            frozenset({Kind.CATEGORY}),
         ),
         **dict.fromkeys(("calendar", "cyclic_calendar"), frozenset({Kind.DATETIME})),
         **dict.fromkeys(("ngrams", "words"), frozenset({Kind.TEXT})),
@@ -148,7 +165,7 @@ def test_contract(name: str) -> None:
         np.testing.assert_allclose(alone.values, batch.values[[row]], rtol=1e-12, atol=1e-13)
 
 
-@pytest.mark.parametrize("name", sorted(set(SPECS) - {"target"}))
+@pytest.mark.parametrize("name", sorted(set(SPECS) - {"target", "crosses"}))
 def test_training_rows_get_the_features_of_any_rows(name: str) -> None:
     train = mixed(60)
     encoder, fitted = fit(name, train)
@@ -241,7 +258,7 @@ def test_any_table_encodes(train: Columns, new: Columns, task: Task, data: st.Da
         assert fitted.values.shape == (train.n_rows, len(fitted.names))
         last = encoder.transform(new.select(spec.kinds).take(np.array([new.n_rows - 1])))
         np.testing.assert_allclose(last.values, batch.values[-1:], rtol=1e-9, atol=1e-12)
-        if name not in {"numbers", "codes", "ordinals", "calendar"}:
+        if name not in {"numbers", "arithmetic", "codes", "ordinals", "calendar"}:
             assert np.isfinite(fitted.values).all()
             assert np.isfinite(batch.values).all()
 
@@ -466,6 +483,307 @@ def test_target_respects_weights() -> None:
     )
 
 
+# ------------------------------------------------------------------ encoders that choose
+
+
+class Ticking:
+    """A deadline that each look brings nearer."""
+
+    def __init__(self, seconds: float, tick: float) -> None:
+        self.seconds, self.tick = seconds, tick
+
+    def remaining(self) -> float:
+        self.seconds -= self.tick
+        return self.seconds
+
+    def expired(self) -> bool:
+        return self.remaining() <= 0
+
+
+@pytest.fixture
+def chosen_by_force(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let candidates be chosen that tell nothing."""
+    monkeypatch.setattr(judging, "LEAST_ERRORS", -1e9)
+
+
+def numbers(n_rows: int, n_columns: int, seed: int = 0) -> Columns:
+    values = np.random.default_rng(seed).normal(size=(n_columns, n_rows))
+    return table(**{f"x{place}": column for place, column in enumerate(values)})
+
+
+def categories(n_rows: int, n_columns: int, seed: int = 0) -> Columns:
+    values = np.random.default_rng(seed).integers(0, 4, (n_columns, n_rows))
+    return table(**{f"c{place}": column.astype(np.int32) for place, column in enumerate(values)})
+
+
+def parity(columns: Columns, seed: int = 0) -> Array:
+    """Return whether two categories agree in parity, with one row in ten turned round."""
+    turned = np.random.default_rng(seed).random(columns.n_rows) < 0.1
+    return ((columns.values["c0"] + columns.values["c1"]) % 2 ^ turned).astype(np.int64)
+
+
+@pytest.mark.parametrize("name", ["crosses", "arithmetic"])
+@pytest.mark.usefixtures("chosen_by_force")
+def test_what_is_chosen_by_force_conforms(name: str) -> None:
+    """The suite's target is noise, of which these encoders make no features by themselves."""
+    check_encoder(SPECS[name])
+
+
+@pytest.mark.parametrize("task", Task)
+@pytest.mark.parametrize(("name", "make"), [("crosses", categories), ("arithmetic", numbers)])
+def test_noise_gives_no_features(name: str, make: Callable[..., Columns], task: Task) -> None:
+    for seed in range(5):
+        columns = make(1500, 6, seed)
+        rng = np.random.default_rng(seed + 100)
+        y = rng.standard_t(3, 1500) if task is Task.REGRESSION else rng.integers(0, 3, 1500)
+        y = y % 2 if task is Task.BINARY else y
+        matrix = build(name, task, 3, seed).fit_transform(columns, y, None)
+        assert matrix.names == ()
+
+
+@pytest.mark.parametrize(("name", "make"), [("crosses", categories), ("arithmetic", numbers)])
+def test_a_sum_of_effects_gives_no_features(name: str, make: Callable[..., Columns]) -> None:
+    columns = make(3000, 4)
+    effects = [np.sin(values) for values in columns.values.values()]
+    y = np.sum(effects, axis=0) + 0.3 * np.random.default_rng(1).normal(size=3000)
+    assert build(name, Task.REGRESSION, 1).fit_transform(columns, y, None).names == ()
+
+
+@pytest.mark.parametrize("name", ["crosses", "arithmetic"])
+def test_without_time_nothing_is_chosen(name: str) -> None:
+    columns = mixed(300).select(SPECS[name].kinds)
+    y = target_for(name, columns)
+    context = FitContext(
+        task=Task.BINARY, n_classes=2, seed=3, n_threads=1, deadline=Ticking(10.0, 0.6)
+    )
+    encoder = SPECS[name].build(context)
+    assert encoder.fit_transform(columns, y, None).names == ()
+    assert pickle.loads(pickle.dumps(encoder)).transform(columns).values.shape == (300, 0)
+
+
+def test_an_allowance_is_a_share_of_what_is_left_and_limited() -> None:
+    for seconds, expected in ((100.0, 20), (20.1, 10), (0.1, 0)):
+        allowance = judging.Allowance(Ticking(seconds, 0.1), share=0.05, most=2.0)
+        looks = sum(not allowance.is_spent() for _ in range(100))
+        assert looks == pytest.approx(expected, abs=1)
+
+
+@pytest.mark.parametrize("name", ["crosses", "arithmetic"])
+def test_rows_are_sampled_to_choose(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(judging, "SAMPLE_ROWS", 150)
+    _, matrix = fit(name, mixed(600))
+    assert matrix.values.shape == (600, len(matrix.names))
+    assert matrix.names
+
+
+@pytest.mark.parametrize("name", ["crosses", "arithmetic"])
+def test_weights_decide_what_is_chosen(name: str) -> None:
+    """Rows of next to no weight do not hide what the others show."""
+    columns = mixed(800)
+    noise = np.random.default_rng(0).random(800) < 0.6
+    y = np.where(noise, np.random.default_rng(1).integers(0, 2, 800), target_for(name, columns))
+    _, matrix = fit(name, columns, y, np.where(noise, 1e-9, 1.0))
+    told = target_for(name, columns)
+    binned = judging.Slots.bins(matrix.values[:, 0], 16)
+    shares = np.bincount(binned.values, told) / np.maximum(np.bincount(binned.values), 1)
+    assert np.corrcoef(shares[binned.values], told)[0, 1] > 0.5
+
+
+def test_backfitting_separates_parents_that_go_together() -> None:
+    rng = np.random.default_rng(0)
+    first = rng.integers(0, 4, 4000)
+    second = np.where(rng.random(4000) < 0.7, first, rng.integers(0, 4, 4000))
+    y = (first - 2.0 * second)[:, None]
+    judge = judging.Judge(y, np.ones(4000), np.arange(4000))
+    slots = [judging.Slots(values=values, size=4) for values in (first, second)]
+    before = judge.gain(slots[0])
+    judge.explain(slots, judging.Allowance(NoDeadline(), share=1, most=1))
+    assert before.counts
+    assert all(abs(judge.gain(each).mean) < 1e-3 * before.mean for each in slots)
+
+
+def test_bins_hold_equally_many_rows_and_missing_has_its_own() -> None:
+    values = np.concatenate([np.arange(64.0), [np.nan] * 3, [-np.inf, np.inf]])
+    bins = judging.Slots.bins(values, 8)
+    assert np.isin(np.bincount(bins.values)[:8], (8, 9)).all()
+    assert (bins.values == bins.size - 1).tolist() == np.isnan(values).tolist()
+    assert judging.Slots.bins(np.array([0.0, 1, 0, 1, 1]), 8).n_used == 2
+    assert judging.Slots.bins(np.full(5, np.nan), 8).n_used == 1
+
+
+# ------------------------------------------------------------------ crosses
+
+
+def test_crosses_find_what_two_categories_tell_together() -> None:
+    columns = categories(2000, 5)
+    y = parity(columns)
+    encoder = build("crosses")
+    matrix = encoder.fit_transform(columns, y, None)
+    assert matrix.names == ("c0 & c1 (target)",)
+    assert np.corrcoef(matrix.values[:, 0], y)[0, 1] > 0.75
+    alone = build("target").fit_transform(columns, y, None)
+    told = [np.corrcoef(each, y)[0, 1] for each in alone.values.T if each.std() > 0]
+    assert max(told, default=0.0) < 0.1
+    new = encoder.transform(
+        table(
+            c0=codes(0, 0, 3, UNSEEN_CODE, 0, MISSING_CODE),
+            c1=codes(0, 1, 2, 1, UNSEEN_CODE, MISSING_CODE),
+        )
+    )
+    np.testing.assert_allclose(new.values[:3, 0], [-0.4, 0.4, 0.4], atol=0.06)
+    assert new.values[3:, 0].tolist() == [0, 0, 0]
+
+
+def test_crosses_treat_missing_as_a_category() -> None:
+    columns = categories(2000, 2)
+    columns.values["c0"][columns.values["c0"] == 3] = MISSING_CODE
+    encoder = build("crosses")
+    encoder.fit_transform(columns, parity(columns), None)
+    new = encoder.transform(table(c0=codes(MISSING_CODE, MISSING_CODE), c1=codes(0, 1)))
+    np.testing.assert_allclose(new.values[:, 0], [0.4, -0.4], atol=0.06)
+
+
+def test_crosses_of_several_classes() -> None:
+    columns = categories(2000, 3)
+    y = (columns.values["c0"] + columns.values["c1"]) % 3
+    matrix = build("crosses", Task.MULTICLASS, 3).fit_transform(columns, y, None)
+    assert matrix.names[:3] == tuple(f"c0 & c1 (target {code})" for code in range(3))
+    assert (matrix.values[:, :3].argmax(axis=1) == y).mean() > 0.99
+
+
+@pytest.mark.usefixtures("chosen_by_force")
+def test_crosses_of_noise_are_not_correlated_with_it() -> None:
+    correlations = []
+    for seed in range(8):
+        columns = mixed(2000, seed).select(SPECS["crosses"].kinds)
+        values = dict(columns.values)
+        values["many"] = np.where(values["many"] < 0, -1, values["many"] % 40).astype(np.int32)
+        y = np.random.default_rng(seed + 50).integers(0, 2, 2000)
+        matrix = build("crosses", seed=seed).fit_transform(table(**values), y, None)
+        correlations += [np.corrcoef(each, y)[0, 1] for each in matrix.values.T if each.std() > 0]
+    assert len(correlations) > 4
+    assert abs(np.mean(correlations)) < 0.03
+    assert np.abs(correlations).max() < 0.1
+
+
+def test_crosses_of_a_row_are_not_made_from_its_own_target() -> None:
+    columns = categories(500, 2)
+    y = 2 * parity(columns) + np.random.default_rng(0).normal(size=500)
+    before = build("crosses", Task.REGRESSION, 1).fit_transform(columns, y, None)
+    assert before.names == ("c0 & c1 (target)",)
+    for row in range(0, 500, 37):
+        changed = y.copy()
+        changed[row] += 50
+        after = build("crosses", Task.REGRESSION, 1).fit_transform(columns, changed, None)
+        assert after.names == before.names
+        assert after.values[row, 0] == before.values[row, 0]
+        assert (after.values != before.values).any()
+
+
+def test_crosses_leave_out_large_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
+    columns = categories(2000, 2)
+    y = parity(columns)
+    # Eight letters, missing and unseen: the table of a pair has ten times ten cells.
+    for cells, found in ((99, 0), (100, 1)):
+        monkeypatch.setattr(crosses, "MAX_CELLS", cells)
+        assert len(build("crosses").fit_transform(columns, y, None).names) == found
+    few = columns.take(np.arange(31))
+    assert build("crosses").fit_transform(few, y[:31], None).names == ()
+
+
+@pytest.mark.usefixtures("chosen_by_force")
+def test_pairs_are_limited() -> None:
+    columns = categories(400, 8)
+    y = np.random.default_rng(5).integers(0, 2, 400)
+    assert len(build("crosses").fit_transform(columns, y, None).names) == 8
+
+
+def test_pairs_are_named_apart() -> None:
+    rng = np.random.default_rng(0)
+    names = ("a", "b & c", "a & b", "c")
+    values = {name: rng.integers(0, 4, 2000).astype(np.int32) for name in names}
+    y = (values["a"] + values["b & c"]) % 2 + 2.0 * ((values["a & b"] + values["c"]) % 2)
+    encoder = build("crosses", Task.REGRESSION, 1)
+    matrix = encoder.fit_transform(table(**values), y, None)
+    assert matrix.names == ("a & b & c (target)", "a & b & c #2 (target)")
+    assert np.corrcoef(matrix.values[:, 0], y)[0, 1] > 0.85
+    assert np.corrcoef(matrix.values[:, 1], y)[0, 1] > 0.4
+
+
+# ------------------------------------------------------------------ arithmetic
+
+
+@pytest.mark.parametrize(
+    ("name", "target"),
+    [
+        ("a * b", lambda a, b: a * b),
+        ("a / b", lambda a, b: a / b),
+        ("b / a", lambda a, b: b / a),
+        ("a + b", lambda a, b: np.abs(a + b)),
+        ("a - b", lambda a, b: np.cos(3 * (a - b))),
+    ],
+)
+def test_arithmetic_finds_what_two_numbers_tell_together(
+    name: str, target: Callable[[Floats, Floats], Floats]
+) -> None:
+    rng = np.random.default_rng(0)
+    a, b = rng.uniform(0.5, 2, (2, 3000)) * rng.choice([-1, 1], (2, 3000))
+    y = target(a, b) + 0.1 * rng.normal(size=3000)
+    columns = table(a=a, noise=rng.normal(size=3000), b=b)
+    encoder = build("arithmetic", Task.REGRESSION, 1)
+    matrix = encoder.fit_transform(columns, y, None)
+    assert name in matrix.names
+    assert not any("noise" in each for each in matrix.names)
+    left, operator, right = name.split()
+    values = {"a": a, "b": b}
+    ufunc = {"*": np.multiply, "/": np.divide, "+": np.add, "-": np.subtract}[operator]
+    np.testing.assert_array_equal(column(matrix, name), ufunc(values[left], values[right]))
+
+
+def test_arithmetic_finds_a_product_among_many_columns() -> None:
+    """Two columns that only move the spread of the target are not passed over."""
+    columns = numbers(4000, 40)
+    y = columns.values["x7"] * columns.values["x31"]
+    matrix = build("arithmetic", Task.REGRESSION, 1).fit_transform(columns, y, None)
+    assert "x7 * x31" in matrix.names
+
+
+def test_arithmetic_of_a_class() -> None:
+    columns = numbers(1000, 3)
+    y = (columns.values["x0"] * columns.values["x2"] > 0).astype(np.int64)
+    matrix = build("arithmetic").fit_transform(columns, y, None)
+    assert {"x0 * x2", "x0 / x2", "x2 / x0"} & set(matrix.names)
+    assert len(matrix.names) <= 12
+
+
+def test_results_that_are_missing() -> None:
+    encoder = build("arithmetic")
+    encoder.features = [
+        arithmetic.Feature(operator, "a", "b") for operator in ("Add", "Sub", "Mul", "Div")
+    ]
+    encoder.names = ("a + b", "a - b", "a * b", "a / b")
+    nan, inf = np.nan, np.inf
+    rows = [
+        # a, b, and a + b, a - b, a * b, a / b
+        (6.0, 3.0, 9.0, 3.0, 18.0, 2.0),
+        (1.0, 0.0, 1.0, 1.0, 0.0, nan),
+        (0.0, 0.0, 0.0, 0.0, 0.0, nan),
+        (1.0, -0.0, 1.0, 1.0, 0.0, nan),
+        (nan, 2.0, nan, nan, nan, nan),
+        (2.0, nan, nan, nan, nan, nan),
+        (inf, 2.0, nan, nan, nan, nan),
+        (2.0, -inf, nan, nan, nan, 0.0),
+        (1e30, 1.0, 1e30, 1e30, 1e30, 1e30),
+        (1e30, -2e10, 1e30, 1e30, nan, -5e19),
+        (-2e30, 4.0, nan, nan, nan, -5e29),
+        (1e308, 1e308, nan, 0.0, nan, 1.0),
+        (1e-5, 5e-324, 1e-5, 1e-5, 0.0, nan),
+    ]
+    values = np.array(rows)
+    matrix = encoder.transform(table(a=values[:, 0], b=values[:, 1]))
+    np.testing.assert_array_equal(matrix.values, values[:, 2:])
+
+
 # ------------------------------------------------------------------ dates
 
 
@@ -616,7 +934,7 @@ def test_text_is_encoded_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     columns, y = spam(90)
     for name in ("ngrams", "words"):
         encoder, fitted = fit(name, columns, y)
-        monkeypatch.setattr(front_end, "CHUNK_ROWS", 7)
+        monkeypatch.setattr("automl_fuse.front_end.texts.CHUNK_ROWS", 7)
         np.testing.assert_array_equal(encoder.transform(columns).values, fitted.values)
         monkeypatch.undo()
 

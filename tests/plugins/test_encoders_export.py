@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import automl_fuse_encoders
-from automl_fuse.front_end import run_step
+from automl_fuse.front_end import FrontEnd
 from automl_fuse.graph import GraphBuilder
 from automl_fuse.specs import (
     MISSING_CODE,
@@ -30,7 +30,7 @@ from automl_fuse.specs import (
     Task,
     Tensor,
 )
-from automl_fuse_encoders import dates, numeric, text
+from automl_fuse_encoders import arithmetic, dates, numeric, text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,8 +38,11 @@ if TYPE_CHECKING:
 SPECS = {spec.name: spec for spec in automl_fuse_encoders.automl_fuse_encoders()}
 KINDS = {"f": Kind.NUMERIC, "i": Kind.CATEGORY, "M": Kind.DATETIME, "O": Kind.TEXT}
 TYPES = {"f": "double", "i": "int64", "M": "int64", "O": "string"}
-LOOKED_UP = {"numbers", "codes", "ordinals", "onehot", "counts", "target", "calendar", "words"}
+EXACT = {"numbers", "codes", "ordinals", "onehot", "counts", "target", "calendar", "words"}
+EXACT |= {"crosses", "arithmetic"}
 """Encoders whose features are the same to the last bit."""
+FEW = {"isolation", "crosses", "arithmetic"}
+"""Encoders that may have one feature only."""
 N_CATEGORIES = 9
 DAY = np.timedelta64(1, "D")
 
@@ -92,10 +95,20 @@ def targets(n_rows: int, n_classes: int = 2) -> Array:
     return np.random.default_rng(3).permutation(n_rows) % n_classes
 
 
+def targets_for(name: str, columns: Columns, n_classes: int = 2) -> Array:
+    """Return targets of which the encoders that choose their features find some."""
+    values = columns.values
+    if name == "crosses" and "rare" in values:
+        return (values["letter"] + values["rare"]) % n_classes
+    if name == "arithmetic" and "flag" in values:
+        return ((values["rounded"] < 0) ^ (values["flag"] == 1)).astype(np.int64)
+    return targets(columns.n_rows, n_classes)
+
+
 def fit(name: str, columns: Columns, task: Task = Task.BINARY) -> Any:
     context = FitContext(task=task, n_classes=3, seed=3, n_threads=1, deadline=NoDeadline())
     encoder = SPECS[name].build(context)
-    y = targets(columns.n_rows, 2 if task is Task.BINARY else 3)
+    y = targets_for(name, columns, 2 if task is Task.BINARY else 3)
     encoder.fit_transform(columns.select(SPECS[name].kinds), y, None)
     return encoder
 
@@ -108,9 +121,7 @@ def fed(columns: Columns, builder: GraphBuilder) -> dict[str, Array]:
             feed[name] = np.array([[value or ""] for value in values], dtype=object)
         else:
             feed[name] = values[:, None].astype("f8" if values.dtype.kind == "f" else "i8")
-    for name, step in builder.steps.items():
-        feed[name] = run_step(step, columns.values[step["column"]])
-    return feed
+    return feed | FrontEnd(builder.steps)(columns.values)
 
 
 def export(encoder: Any, columns: Columns) -> Portable:
@@ -144,7 +155,7 @@ def check(name: str, encoder: Any, columns: Columns, *, alone: int = 3) -> Float
     features = portable.features(columns)
     assert features.shape == expected.shape
     assert features.dtype == np.float64
-    if name in LOOKED_UP:
+    if name in EXACT:
         np.testing.assert_array_equal(features, expected)
     else:
         np.testing.assert_allclose(features, expected, rtol=1e-12, atol=1e-13)
@@ -208,7 +219,7 @@ def test_graph_gives_the_same_features(name: str) -> None:
     train = mixed(150)
     encoder = fit(name, train)
     assert isinstance(encoder, ExportableEncoder)
-    assert check(name, encoder, train, alone=30).shape[1] > 1 - (name == "isolation")
+    assert check(name, encoder, train, alone=30).shape[1] > 1 - (name in FEW)
     check(name, encoder, mixed(80, seed=1))
     check(name, encoder, adversarial(train), alone=60)
     restored = pickle.loads(pickle.dumps(encoder))
@@ -218,7 +229,7 @@ def test_graph_gives_the_same_features(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(set(SPECS) - {"onehot"}))
 def test_graph_takes_no_rows(name: str) -> None:
     """Only onnxruntime's TfIdfVectorizer, in ``onehot``, refuses them."""
-    train = mixed(40)
+    train = mixed(150)
     encoder = fit(name, train)
     columns = train.select(SPECS[name].kinds)
     none = export(encoder, columns).features(columns.take(np.array([], dtype=int)))
@@ -228,7 +239,7 @@ def test_graph_takes_no_rows(name: str) -> None:
 @pytest.mark.parametrize("name", SPECS)
 def test_what_was_not_fitted_is_not_read(name: str) -> None:
     """A graph reads the columns that features are made of, and text through steps only."""
-    train = mixed(60)
+    train = mixed(150)
     for column in ("number", "full", "day", "note"):
         values = train.values[column]
         values[:] = values[0]
@@ -241,6 +252,8 @@ def test_what_was_not_fitted_is_not_read(name: str) -> None:
         Kind.DATETIME: {"date"},
         Kind.TEXT: set(),
     }
+    if name == "arithmetic":
+        expected[Kind.NUMERIC] = {name for each in fit(name, train).features for name in each[1:]}
     assert read == expected[columns.columns[0].kind]
     check(name, fit(name, train), mixed(50, seed=4))
 
@@ -406,6 +419,52 @@ def test_clusters_next_to_their_centres() -> None:
     check("clusters", encoder, table(a=near, b=np.zeros(4)), alone=4)
 
 
+# ------------------------------------------------------------------ crosses and arithmetic
+
+
+@pytest.mark.parametrize("task", Task)
+def test_crosses_of_several_pairs(task: Task) -> None:
+    train = mixed(1000).select(SPECS["crosses"].kinds)
+    pairs = {("letter", "rare"), ("letter", "full"), ("rare", "full")}
+    told = [(train.values[a] + train.values[b]) % 2 for a, b in sorted(pairs)]
+    y = np.sum(told, axis=0) // 2
+    context = FitContext(task=task, n_classes=3, seed=3, n_threads=1, deadline=NoDeadline())
+    encoder: Any = SPECS["crosses"].build(context)
+    encoder.fit_transform(train, y, None)
+    assert {pair.columns for pair in encoder.pairs} == pairs
+    codes = np.arange(UNSEEN_CODE, N_CATEGORIES, dtype=np.int32)
+    first, second = np.meshgrid(codes, codes)
+    every = table(letter=first.ravel(), rare=second.ravel(), full=first.T.ravel())
+    check("crosses", encoder, every, alone=len(codes) ** 2)
+    most = {"Add", "Concat", "Gather", "MatMul", "Flatten", "Cast"}
+    nodes = Counter(node.op_type for node in export(encoder, train).model.graph.node)
+    assert set(nodes) <= most
+    assert max(nodes.values()) == 1
+
+
+def test_every_operator_on_the_worst_numbers() -> None:
+    rng = np.random.default_rng(0)
+    worst = [np.nan, np.inf, -np.inf, 0.0, -0.0, 5e-324, -5e-324, 2.2e-308, 1e-30, 0.1, 3.0, -7.0]
+    worst += [2.0**53 + 2, 1e30, -1e30, np.nextafter(1e30, np.inf), 1e154, 1e308, -1.7e308]
+    pairs = np.stack(np.meshgrid(worst, worst)).reshape(2, -1)
+    random = rng.normal(size=(2, 3000)) * 10.0 ** rng.integers(-160, 160, (2, 3000))
+    a, b = np.hstack([pairs, random])
+    columns = table(a=a, b=b, c=b[::-1].copy())
+    encoder = fit("arithmetic", table(a=np.arange(9.0), b=np.arange(9.0), c=np.arange(9.0)))
+    ways = (("a", "b"), ("b", "a"), ("a", "c"))
+    encoder.features = [
+        arithmetic.Feature(operator, *way)
+        for operator in ("Add", "Sub", "Mul", "Div")
+        for way in ways
+    ]
+    encoder.names = tuple(str(number) for number in range(12))
+    features = check("arithmetic", encoder, columns, alone=60)
+    assert not np.isinf(features).any()
+    assert np.isnan(features).mean() < 0.6
+    operators = Counter(node.op_type for node in export(encoder, columns).model.graph.node)
+    assert max(operators[each] for each in ("Add", "Sub", "Mul", "Div", "Where")) == 1
+
+
 # ------------------------------------------------------------------ dates
 
 
@@ -425,6 +484,14 @@ def test_every_day_of_eight_centuries(name: str) -> None:
     made = dates.PARTS if name == "calendar" else [*cycles, "elapsed"]
     assert encoder.names[: len(made)] == tuple(f"date.{part}" for part in made)
     check(name, encoder, table(date=every_day("1600-01-01", "2400-01-01")))
+
+
+@pytest.mark.parametrize("name", ["calendar", "cyclic_calendar"])
+def test_elapsed_time_and_gaps_of_two_dates_keep_their_order(name: str) -> None:
+    """The first does not move, and has gaps; the second moves."""
+    moments = np.array(["NaT", "1970-01-01", "1970-01-01"], dtype="datetime64[us]")
+    train = table(first=moments, second=np.datetime64("1970-01-01", "us") + np.arange(3) * DAY)
+    check(name, fit(name, train), train)
 
 
 @pytest.mark.parametrize("name", ["calendar", "cyclic_calendar"])
@@ -515,6 +582,27 @@ def test_the_same_step_is_asked_for_once() -> None:
         fit("words", train).to_onnx(builder, tensors)
     kinds = Counter(step["kind"] for step in builder.steps.values())
     assert kinds == {"term_weights": 2, "term_places": 2, "text_shape": 2}
+
+
+def test_folds_and_encoders_share_a_front_end() -> None:
+    """Each gets the features that it makes alone, to the last bit."""
+    train = mixed(120).select(frozenset({Kind.TEXT}))
+    folds = [train.take(np.arange(start, 120, 2)) for start in (0, 1)]
+    encoders = [fit(name, fold) for fold in folds for name in ("ngrams", "words")]
+    builder = GraphBuilder(reserved=train.values)
+    tensors = {name: Tensor(name) for name in train.values}
+    parts = [encoder.to_onnx(builder, tensors) for encoder in encoders]
+    features = builder.node("Concat", parts, {"axis": 1})
+    inputs = {name: ("double", step["width"]) for name, step in builder.steps.items()}
+    model = builder.model(inputs, {"features": (features, "double")})
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    front_end = FrontEnd(builder.steps)
+    for new in (mixed(300, seed=1), adversarial(train)):
+        found = session.run(None, front_end(new.values))[0]
+        expected = [each.transform(new.select(frozenset({Kind.TEXT}))).values for each in encoders]
+        np.testing.assert_array_equal(found, np.hstack(expected))
 
 
 def test_columns_without_terms_ask_for_no_weights() -> None:
