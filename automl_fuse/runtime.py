@@ -102,15 +102,13 @@ def _front_end(prepared: Mapping[str, Mapping[str, Any]]) -> FrontEnd:
     return FrontEnd(prepared)
 
 
-def open_session(content: bytes, threads: int = 1) -> Any:
-    """Return an onnxruntime session of a graph.
+def open_session(content: bytes) -> Any:
+    """Return an onnxruntime session of a graph, in which each call has one thread.
 
     Parameters
     ----------
     content : bytes
         The ONNX file.
-    threads : int
-        Threads that one call may use.
 
     Raises
     ------
@@ -121,8 +119,7 @@ def open_session(content: bytes, threads: int = 1) -> Any:
     """
     runtime = _onnxruntime()
     options = runtime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = _SILENT
     try:
         return runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])

@@ -100,7 +100,7 @@ class FoldRunner:
         """Run a job; whatever goes wrong is in the result's ``error``."""
         watch = Stopwatch()
         try:
-            return self._run_fold(job, watch)
+            return self._run_fold(job)
         except Exception:  # noqa: BLE001 - a plugin may raise anything; the report shows it
             return JobResult(
                 job=job,
@@ -111,9 +111,13 @@ class FoldRunner:
                 error=traceback.format_exc(),
             )
 
-    def _run_fold(self, job: Job, watch: Stopwatch) -> JobResult:
+    def _run_fold(self, job: Job) -> JobResult:
         deadline = Deadline(job.seconds)
         spec = self._plugins.learners[job.learner]
+        for name in spec.requires:
+            importlib.import_module(name)
+        # Costs are predicted without what happens once in a worker.
+        watch = Stopwatch()
         encoders = self._encoder.readable(spec.encoders_for(job.params))
         train, valid = self._encoder.of_fold(job.fold, encoders, deadline)
         if job.edit is not None:

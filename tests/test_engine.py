@@ -139,13 +139,16 @@ def test_saving_and_loading_keep_predictions(fused, tmp_path):
     assert loaded.evaluate(rows) == pytest.approx(fused.evaluate(rows))
 
 
-def test_the_same_seed_gives_the_same_pipeline():
+def test_the_same_seed_gives_the_same_fused_pipeline():
+    # Which pipeline of the front is returned also depends on measured times.
     first, again, other = (
         automl_fuse.fit(
             cancer(),
             target="diagnosis",
             settings=Settings(**INLINE, learners=("decision_tree",), max_trials=2, seed=seed),
-        ).predict_proba(cancer())
+        )
+        .named("all members")
+        .predict_proba(cancer())
         for seed in (3, 3, 4)
     )
     assert (first == again).all()

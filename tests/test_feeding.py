@@ -234,6 +234,23 @@ def assert_same(found: dict[str, Any], expected: dict[str, Any]) -> None:
 
 
 FORMS = st.sampled_from(["pandas", "dicts", "dict"])
+WRITTEN = ["29.85", "7", "-0", "-12.50", " ", "", "NA", "?", "nan", "007", "999999999999999.125"]
+UNPLAIN = ["1e3", " 7", "1_000", "inf", "7.", "+7", "1" * 20, "\u0661", "seven", "0x1f"]
+
+
+@pytest.mark.parametrize("text", WRITTEN)
+def test_a_number_that_is_written_out_is_plain_in_a_row_alone(text: str) -> None:
+    for form in ("pandas", "dicts", "dict"):
+        data = in_form(pd.DataFrame([{**PLAIN_ROW, "size": text}]), form)
+        found = FEEDER.few(data)
+        assert found is not None
+        assert_same(found, through_a_table(data))
+    assert FEEDER.few(pd.DataFrame([{**PLAIN_ROW, "size": text}] * 2)) is None
+
+
+@pytest.mark.parametrize("text", UNPLAIN)
+def test_other_texts_for_numbers_are_left_to_the_way_through_a_table(text: str) -> None:
+    assert FEEDER.few({**PLAIN_ROW, "size": text}) is None
 MANY_EXAMPLES = settings(
     max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
@@ -265,7 +282,7 @@ PLAIN_ROW = {
 @pytest.mark.parametrize(
     "change",
     [
-        {"size": -0.0}, {"size": 2**53}, {"size": 10**400}, {"size": True}, {"size": "1.5"},
+        {"size": -0.0}, {"size": 2**53}, {"size": 10**400}, {"size": True}, {"size": "1,5"},
         {"size": np.inf}, {"size": Decimal("1.5")}, {"vip": 2}, {"vip": 0.5}, {"vip": "yes"},
         {"colour": "mauve"}, {"colour": 1}, {"colour": np.str_("red")}, {"code": True},
         {"title": 3}, {"words": pd.NA}, {"more": [1, 2]}, {1: 0}, {None: 0},

@@ -132,10 +132,12 @@ def test_a_row_alone_gives_what_it_gives_among_many(pipeline: PortablePipeline) 
 
 def test_threads_change_nothing(tmp_path: Path) -> None:
     content = handmade().content()
-    one, two = open_bytes(content), open_bytes(content, threads=2)
-    rows = many_rows(1_000)
+    one, two, all_there_are = (open_bytes(content, threads=n) for n in (1, 2, None))
+    rows = many_rows(2 * CHUNK_ROWS + 7)
     expected = one.predict_proba(rows)
-    assert np.allclose(two.predict_proba(rows), expected, rtol=0, atol=1e-15)
+    for other in (two, all_there_are):
+        assert np.array_equal(other.predict_proba(rows), expected)
+        assert np.array_equal(other.predict(rows), one.predict(rows))
     with ThreadPoolExecutor(4) as pool:
         for found in pool.map(lambda _: one.predict_proba(rows), range(8)):
             assert np.array_equal(found, expected)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
@@ -11,7 +12,7 @@ import numpy as np
 from automl_fuse.runtime import GraphInputs
 from automl_fuse.schema import Schema
 from automl_fuse.specs import Kind
-from automl_fuse.table import Table, few_rows, read_table
+from automl_fuse.table import NULL_TEXTS, Table, few_rows, read_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -25,6 +26,9 @@ _NUMBERS: Final = frozenset(
     {int, float, type(None), np.int8, np.int16, np.int32, np.int64, np.float32}
     | {np.uint8, np.uint16, np.uint32, np.uint64, np.float64}
 )
+_ALONE: Final = _NUMBERS | {str}
+"""Also numbers written out; where a column has several cells, it matters what the others are."""
+_WRITTEN: Final = re.compile(r"-?\d{1,15}(\.\d{1,15})?", re.ASCII)
 _FLAGS: Final = _NUMBERS | {bool, np.bool_}
 _TEXT: Final = frozenset({str})
 _EXACT: Final = 2.0**53
@@ -143,7 +147,7 @@ class PlainInputs:
         table = list(zip(*rows, strict=True))
         cells = [table[place] for place in self._places(names)]
         n_rows, (numbers, flags, raw) = len(rows), self._ends
-        amounts = _numbers(chain.from_iterable(cells[:numbers]), _NUMBERS)
+        amounts = _numbers(chain.from_iterable(cells[:numbers]), _NUMBERS if n_rows > 1 else _ALONE)
         if flags > numbers:
             amounts += _flags(chain.from_iterable(cells[numbers:flags]))
         texts = _texts(cells[flags:], self._texts)
@@ -184,12 +188,23 @@ def _numbers(cells: Iterable[Any], types: frozenset[type]) -> list[Any]:
             raise _NotPlainError
         if cell is None or cell != cell:  # noqa: PLR0124 (NaN is the value unequal to itself)
             numbers.append(math.nan)
+        elif type(cell) is str:
+            numbers.append(_parsed(cell))
         # In a column of pandas' categories, -0.0 is the same as 0.0; here no one knows.
         elif -_EXACT < cell < _EXACT and (cell or math.copysign(1.0, cell) > 0):
             numbers.append(cell)
         else:
             raise _NotPlainError
     return numbers
+
+
+def _parsed(text: str) -> float:
+    """Return a number written in the plainest way, NaN for a text that means a missing one."""
+    if _WRITTEN.fullmatch(text):
+        return float(text)
+    if text.strip().lower() in NULL_TEXTS:
+        return math.nan
+    raise _NotPlainError
 
 
 def _flags(cells: Iterable[Any]) -> list[Any]:

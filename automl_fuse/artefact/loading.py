@@ -14,7 +14,7 @@ FILE: Final = "model.onnx"
 """Name of the portable file in a run directory."""
 
 
-def load(path: str | Path, threads: int = 1) -> PortablePipeline:
+def load(path: str | Path, threads: int | None = None) -> PortablePipeline:
     """Load a pipeline from its portable file.
 
     The file is data: nothing in it is executed but a graph of standard operators, and it is
@@ -25,8 +25,9 @@ def load(path: str | Path, threads: int = 1) -> PortablePipeline:
     ----------
     path : str or Path
         The file, or a run directory that holds ``model.onnx``.
-    threads : int
-        Threads that one prediction may use. One is best for few rows.
+    threads : int, optional
+        Threads that one prediction may use; by default as many as there are processors. More than
+        one are used from 2,000 rows on only.
 
     Returns
     -------
@@ -40,7 +41,8 @@ def load(path: str | Path, threads: int = 1) -> PortablePipeline:
     MissingDependencyError
         If onnxruntime is not installed, or too old.
     """
-    if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
+    wrong = isinstance(threads, bool) or not isinstance(threads, int | None)
+    if wrong or (threads is not None and threads < 1):
         raise SettingsError(f"threads={threads!r} is not a positive integer.")
     file = _file(Path(path))
     try:
@@ -49,9 +51,9 @@ def load(path: str | Path, threads: int = 1) -> PortablePipeline:
         raise ArtefactError(f"Cannot load {file}: {error}.") from error
 
 
-def open_bytes(content: bytes, threads: int = 1) -> PortablePipeline:
+def open_bytes(content: bytes, threads: int | None = None) -> PortablePipeline:
     """Open a portable file that is in memory; parameters and errors as for ``load``."""
-    pipeline = PortablePipeline(audit(content).manifest, open_session(content, threads))
+    pipeline = PortablePipeline(audit(content).manifest, open_session(content), threads)
     pipeline.verify()
     return pipeline
 

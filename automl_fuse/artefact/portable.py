@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from automl_fuse.artefact.feeding import Feeder
+from automl_fuse.budget import usable_cores
 from automl_fuse.errors import (
     ArtefactError,
     DataError,
@@ -15,7 +16,7 @@ from automl_fuse.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import pandas as pd
 
@@ -37,7 +38,9 @@ class PortablePipeline:
     manifest : Manifest
         What the file states.
     session : onnxruntime.InferenceSession
-        What computes its graph.
+        What computes its graph, each call in one thread.
+    threads : int or None
+        Threads that one prediction may use; None for as many as there are processors.
 
     Attributes
     ----------
@@ -53,9 +56,10 @@ class PortablePipeline:
         Class labels in the order of ``predict_proba``'s columns; None in regression.
     """
 
-    def __init__(self, manifest: Manifest, session: Any) -> None:
+    def __init__(self, manifest: Manifest, session: Any, threads: int | None = None) -> None:
         self.manifest = manifest
         self.session = session
+        self._threads = usable_cores() if threads is None else threads
         self.schema: Schema = manifest.schema
         self.task: Task = manifest.task
         self.target = manifest.target
@@ -237,15 +241,23 @@ class PortablePipeline:
 
     def _computed(self, columns: Columns) -> list[Array]:
         """Return label and probabilities, or value."""
-        parts = [
-            self._run(columns, slice(start, start + CHUNK_ROWS))
-            for start in range(0, columns.n_rows, CHUNK_ROWS)
-        ]
-        if not parts:
+        starts = range(0, columns.n_rows, CHUNK_ROWS)
+        chunks = [slice(start, start + CHUNK_ROWS) for start in starts]
+        if not chunks:
             return self._nothing()
-        if len(parts) == 1:
-            return parts[0]
+        if len(chunks) == 1:
+            return self._run(columns, chunks[0])
+        parts = self._run_all(columns, chunks)
         return [np.concatenate(part) for part in zip(*parts, strict=True)]
+
+    def _run_all(self, columns: Columns, chunks: Sequence[slice]) -> list[list[Array]]:
+        """Run several chunks, in threads: onnxruntime lets go of the interpreter."""
+        if self._threads == 1:
+            return [self._run(columns, rows) for rows in chunks]
+        from concurrent.futures import ThreadPoolExecutor
+
+        with ThreadPoolExecutor(min(self._threads, len(chunks))) as pool:
+            return list(pool.map(lambda rows: self._run(columns, rows), chunks))
 
     def _run(self, columns: Columns, rows: slice) -> list[Array]:
         n_rows = min(rows.stop, columns.n_rows) - rows.start

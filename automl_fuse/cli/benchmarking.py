@@ -27,7 +27,7 @@ def add_to(commands: Any) -> None:
     parser.add_argument("--table", help=f"{TABLE} with rows; default: those that the file carries")
     parser.add_argument("--rows", type=counts, metavar="N,N", help="rows at a time; default: "
                         "1,10,100,1000,10000")  # fmt: skip
-    parser.add_argument("--threads", type=int, default=1, help="default: 1")
+    parser.add_argument("--threads", type=int, help="of predict; default: one a processor")
 
 
 def _benchmark(options: argparse.Namespace) -> None:
@@ -47,7 +47,7 @@ def _benchmark(options: argparse.Namespace) -> None:
         say_json({name: [asdict(speed) for speed in speeds] for name, speeds in timed.items()})
         return
     titles = {
-        "graph": f"Inside onnxruntime, {options.threads} threads:",
+        "graph": "Inside onnxruntime, one thread:",
         "predict": "\nThrough predict, columns in memory:",
     }
     for name, speeds in timed.items():

@@ -13,9 +13,17 @@ import numpy as np
 from automl_fuse.artefact.writing import checked
 from automl_fuse.compressing.outcome import FULL, Compressed
 from automl_fuse.errors import ExportError
-from automl_fuse.fronts import Limits, Point, front_of, pick, standard_error
+from automl_fuse.fronts import (
+    BALANCED,
+    SPEED,
+    Limits,
+    Point,
+    front_of,
+    pick,
+    standard_error,
+)
 from automl_fuse.fusion import fit_calibration
-from automl_fuse.measuring import row_milliseconds
+from automl_fuse.measuring import ROWS, row_milliseconds
 from automl_fuse.metrics import score, score_all
 from automl_fuse.search import fuse_forms
 
@@ -38,7 +46,7 @@ LONGEST_NAME: Final = 60
 WRITING: Final = 2.0
 """Writing, loading and checking a pipeline against writing and timing it only."""
 MAX_POINTS: Final = 12
-"""Mixtures that are candidates, at most."""
+"""Pipelines of the front that are measured beside those that are likely to be picked."""
 
 
 @dataclass(kw_only=True)
@@ -69,7 +77,7 @@ class Choosing:
         self._prices = prices
         self._notes: list[str] = []
         self._candidates: dict[str, _Candidate] = {}
-        for mixture in mixed.front[:MAX_POINTS]:
+        for mixture in mixed.front:
             name = _short(mixture.point.name)
             self._candidates[name] = _Candidate(
                 point=replace(mixture.point, name=name),
@@ -85,8 +93,12 @@ class Choosing:
         SettingsError
             If nothing is within the limits that the user set.
         """
-        self._choose()
-        for point in front_of([c.point for c in self._candidates.values()]):
+        session = self._stage.session
+        self._choose(session.prefer, session.limits)
+        # The others that users are likely to pick, then what is quick to write.
+        for prefer in (SPEED, BALANCED):
+            self._choose(prefer, Limits())
+        for point in sorted(self._spread(), key=lambda point: point.size_mb):
             known = self._candidates[point.name]
             if not known.is_measured and self._time_to_measure(point.name):
                 self._measure(point.name)
@@ -94,11 +106,11 @@ class Choosing:
         # always be had. The choice is made among what is left, as ``Pipeline.pick`` would.
         measured = {n: c for n, c in self._candidates.items() if c.is_measured or n == FULL}
         self._candidates = measured or self._candidates
-        chosen = self._choose()
+        chosen = self._choose(session.prefer, session.limits)
         candidates = self._candidates
-        front = [point.name for point in front_of([c.point for c in candidates.values()])]
+        names = [point.name for point in front_of([c.point for c in candidates.values()])]
         whole = [FULL] if FULL in candidates else []
-        names = list(dict.fromkeys([*front, chosen, *whole]))
+        names = list(dict.fromkeys([*names, chosen, *whole]))
         return Compressed(
             pipelines={name: self._pipeline(candidates[name]) for name in names},
             points={name: candidates[name].point for name in names},
@@ -186,12 +198,17 @@ class Choosing:
 
     # -------------------------------------------------------------------- choosing
 
-    def _choose(self) -> str:
+    def _spread(self) -> list[Point]:
+        """Return points of the front from the best to the worst, evenly, if there are many."""
+        front = front_of([candidate.point for candidate in self._candidates.values()])
+        places = np.linspace(0, len(front) - 1, min(MAX_POINTS, len(front)))
+        return [front[place] for place in places.round().astype(int)]
+
+    def _choose(self, prefer: str, limits: Limits) -> str:
         """Measure what is preferred until the preference holds for measured figures.
 
         Where there is no time for that, and no limit to be kept, it holds for estimated ones.
         """
-        prefer, limits = self._stage.session.prefer, self._stage.session.limits
         while True:
             points = [candidate.point for candidate in self._candidates.values()]
             name = pick(points, prefer, limits).name
@@ -232,10 +249,12 @@ class Choosing:
             self._notes.append(f"{name}: {error}")
             _log.warning("%s", self._notes[-1])
             return False
-        feed = portable.typed_inputs(self._stage.assembler.sample.take(np.arange(1)))
+        sample = self._stage.assembler.sample
+        rows = range(min(ROWS, sample.n_rows))
+        feeds = [portable.typed_inputs(sample.take(np.array([row]))) for row in rows]
         candidate.point = replace(
             candidate.point,
-            latency_ms=row_milliseconds(portable.session, feed),
+            latency_ms=row_milliseconds(portable.session, feeds),
             size_mb=len(content) / 1e6,
         )
         candidate.is_measured = True

@@ -104,7 +104,7 @@ class LearnerSpec:
     portfolio : tuple of Configuration
         Configurations tried before any search, best first.
     requires : tuple of str
-        Importable modules that must be installed.
+        Importable modules that must be installed. Workers import them before a fit is timed.
     extra : str
         The extra of automl-fuse, or the package, that brings them.
     max_rows : int or None

@@ -147,5 +147,5 @@ DECISION_TREE = LearnerSpec(
         Configuration(params={"max_leaf_nodes": 32, "min_samples_leaf": 10}, merit=0.12),
         Configuration(params={"max_leaf_nodes": 8, "min_samples_leaf": 20}, merit=0.05),
     ),
-    requires=("sklearn",),
+    requires=("sklearn.tree",),
 )

@@ -132,7 +132,7 @@ RANDOM_FOREST = LearnerSpec(
         Configuration(params=_point(0.4, 1, "plain"), merit=0.50),
         Configuration(params=_point(0.4, 4, "unsupervised"), merit=0.25),
     ),
-    requires=("sklearn",),
+    requires=("sklearn.ensemble",),
 )
 
 EXTRA_TREES = LearnerSpec(
@@ -148,5 +148,5 @@ EXTRA_TREES = LearnerSpec(
         Configuration(params=_point(0.75, 4, "unsupervised"), merit=0.40),
         Configuration(params=_point(0.3, 2, "plain"), merit=0.30),
     ),
-    requires=("sklearn",),
+    requires=("sklearn.ensemble",),
 )

@@ -177,5 +177,5 @@ HIST_GRADIENT_BOOSTING = LearnerSpec(
         Configuration(params=_point(0.06, 12, 8, 0.5, "target"), merit=0.35),
         Configuration(params=_point(0.05, 64, 25, 0.4, "plain"), merit=0.25),
     ),
-    requires=("sklearn",),
+    requires=("sklearn.ensemble",),
 )

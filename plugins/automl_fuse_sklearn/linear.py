@@ -115,5 +115,5 @@ LINEAR = LearnerSpec(
         Configuration(params={"penalty": 30.0, "features": "plain"}, merit=0.25),
         Configuration(params={"penalty": 0.03, "features": "unsupervised"}, merit=0.15),
     ),
-    requires=("sklearn",),
+    requires=("sklearn.linear_model",),
 )

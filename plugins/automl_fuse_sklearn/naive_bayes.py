@@ -128,5 +128,5 @@ NAIVE_BAYES = LearnerSpec(
     cost=cost,
     space=space,
     portfolio=(Configuration(params={"smoothing": 1e-2}, merit=0.10),),
-    requires=("sklearn",),
+    requires=("sklearn.naive_bayes",),
 )

@@ -140,5 +140,5 @@ SVM_LINEAR = LearnerSpec(
         Configuration(params={"C": 0.1}, merit=0.15),
         Configuration(params={"C": 2.0}, merit=0.05),
     ),
-    requires=("sklearn",),
+    requires=("sklearn.svm",),
 )

@@ -220,6 +220,6 @@ SVM_RBF = LearnerSpec(
         Configuration(params={"C": 1.0, "gamma": 0.25}, merit=0.25),
         Configuration(params={"C": 20.0, "gamma": 1.5}, merit=0.15),
     ),
-    requires=("sklearn",),
+    requires=("sklearn.svm",),
     max_rows=MAX_ROWS,
 )
