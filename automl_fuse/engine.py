@@ -16,7 +16,7 @@ from automl_fuse.folds import make_folds, seed_of
 from automl_fuse.fronts import BALANCED, QUALITY, Limits, check_preference
 from automl_fuse.host import discover
 from automl_fuse.inventory import select, suggestion
-from automl_fuse.metrics import resolve
+from automl_fuse.metrics import implied_task, resolve
 from automl_fuse.observers import JsonLog, Observers, ProgressLine, is_terminal
 from automl_fuse.report import compressed_summary
 from automl_fuse.run import open_run, write_json, write_pickle
@@ -29,11 +29,13 @@ from automl_fuse.table import prepare
 from automl_fuse.trial import TrialData
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from automl_fuse.inventory import Plugins
     from automl_fuse.pipeline import Pipeline
     from automl_fuse.run import RunDirectory
     from automl_fuse.schema import Schema
-    from automl_fuse.specs import Array, Observer
+    from automl_fuse.specs import Array, LearnerSpec, Observer
     from automl_fuse.table import Dataset
 
 _log = logging.getLogger("automl_fuse")
@@ -72,7 +74,8 @@ def fit(  # noqa: PLR0913 - each is an option of every run
     time_limit : float
         Seconds that everything in here may take.
     metric : str, scikit-learn scorer, or callable, optional
-        The objective: by default log-loss in classification, RMSE in regression.
+        The objective: by default log-loss in classification, RMSE in regression. One that is for
+        numbers alone, such as ``"rmse"``, makes it regression.
     sample_weight : array of shape (n_rows,) or str, optional
         Weights, or the column that holds them.
     groups : array of shape (n_rows,) or str, optional
@@ -110,9 +113,8 @@ def fit(  # noqa: PLR0913 - each is an option of every run
     plugins = discover(
         block=settings.block_plugins, modules=settings.plugins, require=settings.require_plugins
     )
-    dataset = prepare(
-        data, y, target=target, task=settings.task, sample_weight=sample_weight, groups=groups
-    )
+    task = settings.task or implied_task(metric, plugins.metrics)
+    dataset = prepare(data, y, target=target, task=task, sample_weight=sample_weight, groups=groups)
     schema = infer(dataset.table, settings.kinds)
     objective = resolve(metric, dataset.task, plugins.metrics)
     trial_data = _trial_data(dataset, schema, settings)
@@ -143,32 +145,43 @@ def fit(  # noqa: PLR0913 - each is an option of every run
         )
         session.started(learners)
         assembler = Assembler(run, dataset, schema, trial_data.columns, settings.seed)
-        with executor_of(session, learners) as executor:
-            outcome = search(session, learners, executor, assembler.warm)
-            searched = watch.seconds()
-            fused = fuse(session, outcome)
-            summary = sum_up(session, outcome, fused) | {
-                "skipped": skipped,
-                "warnings": notes,
-                "data_sha256": fingerprint(trial_data.columns, trial_data.y),
-            }
-            full = assemble(fused, assembler, summary)
-            assembled = watch.seconds()
-            compressed = compress(session, assembler, fused, executor, learners, full)
-        summary |= compressed_summary(compressed)
-        pipeline = replace(full, report=summary, alternatives=compressed.pipelines).named(
-            compressed.chosen
-        )
-        summary = dict(pipeline.report)
-        summary["seconds"] = session.seconds(searched, assembled, outcome)
-        pipeline = replace(pipeline, report=summary)
-        if settings.output:
-            # A file of hundreds of megabytes is left to the command line, rather than being late.
-            spare = max(GRACE_SECONDS, GRACE * times.limit) + times.limit - watch.seconds()
-            _keep(pipeline, run, is_in_time=compressed.seconds_to_write <= spare)
-            summary["seconds"] = session.seconds(searched, assembled, outcome)
-            write_json(run.report, summary)
-        session.observers("run_finished", {"score": summary["score"]})
+        known = {
+            "skipped": skipped,
+            "warnings": notes,
+            "data_sha256": fingerprint(trial_data.columns, trial_data.y),
+        }
+        return _run(session, learners, assembler, known)
+
+
+def _run(
+    session: Session,
+    learners: Sequence[LearnerSpec],
+    assembler: Assembler,
+    known: dict[str, Any],
+) -> Pipeline:
+    """Go through the stages; ``known`` is what the report says of the table."""
+    watch, times, run = session.watch, session.times, session.run
+    with executor_of(session, learners) as executor:
+        outcome = search(session, learners, executor, assembler.warm)
+        ends = {"search": watch.seconds()}
+        fused = fuse(session, outcome)
+        summary = sum_up(session, outcome, fused) | known
+        full = assemble(fused, assembler, summary)
+        ends["fuse"] = watch.seconds()
+        compressed = compress(session, assembler, fused, executor, learners, full)
+    ends["compress"] = watch.seconds()
+    summary |= compressed_summary(compressed)
+    pipeline = replace(full, report=summary, alternatives=compressed.pipelines)
+    pipeline = pipeline.named(compressed.chosen)
+    summary = {**pipeline.report, "seconds": session.seconds(outcome, ends)}
+    pipeline = replace(pipeline, report=summary)
+    if session.settings.output:
+        # A file of hundreds of megabytes is left to the command line, rather than being late.
+        spare = max(GRACE_SECONDS, GRACE * times.limit) + times.limit - watch.seconds()
+        _keep(pipeline, run, is_in_time=compressed.seconds_to_write <= spare)
+        summary["seconds"] = session.seconds(outcome, ends)
+        write_json(run.report, summary)
+    session.observers("run_finished", {"score": summary["score"]})
     return pipeline
 
 

@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
 
@@ -335,6 +335,18 @@ def _sample(metric: MetricSpec, task: Task) -> tuple[Array, Array]:
     probability[np.arange(len(y)), y] = 1 - 0.1 * (n_classes - 1)
     probability[0] = probability[0, ::-1]
     return y, _reading(metric, probability, 0.5)
+
+
+def implied_task(
+    metric: object, plugins: Mapping[str, MetricSpec] = MappingProxyType({})
+) -> Literal["regression"] | None:
+    """Return the task that a metric leaves no doubt of: regression, where it fits nothing else.
+
+    Ratings from 1 to 5 look like classes; who asks for their RMSE means numbers.
+    """
+    spec: object = {**METRICS, **plugins}.get(metric) if isinstance(metric, str) else metric
+    is_clear = isinstance(spec, MetricSpec) and spec.tasks == REGRESSION
+    return "regression" if is_clear else None
 
 
 def resolve(

@@ -13,7 +13,7 @@ from automl_fuse.metrics import METRICS, loss_of
 from automl_fuse.specs import FusionContext, Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from automl_fuse.budget import Plan
     from automl_fuse.folds import Indices
@@ -111,10 +111,12 @@ class Session:
         }
         self.observers("run_started", details)
 
-    def seconds(self, searched: float, assembled: float, outcome: SearchOutcome) -> dict[str, Any]:
-        """Return where the time went; the first two are when search and assembly ended."""
+    def seconds(self, outcome: SearchOutcome, ends: Mapping[str, float]) -> dict[str, Any]:
+        """Return where the time went; ``ends`` says when each stage ended, in their order."""
         wall = self.watch.seconds()
         n_workers, n_threads = self.workers
+        moments = {"start": outcome.started, **ends, "save": wall}
+        begins = [0.0, *moments.values()]
         return {
             "limit": self.times.limit,
             "wall": wall,
@@ -122,9 +124,7 @@ class Session:
             "workers": n_workers,
             "threads": n_threads,
             "stages": {
-                "start": outcome.started,
-                "search": searched - outcome.started,
-                "fuse": assembled - searched,
-                "save": wall - assembled,
+                name: end - begin
+                for (name, end), begin in zip(moments.items(), begins, strict=False)
             },
         }

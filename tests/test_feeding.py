@@ -251,6 +251,8 @@ def test_a_number_that_is_written_out_is_plain_in_a_row_alone(text: str) -> None
 @pytest.mark.parametrize("text", UNPLAIN)
 def test_other_texts_for_numbers_are_left_to_the_way_through_a_table(text: str) -> None:
     assert FEEDER.few({**PLAIN_ROW, "size": text}) is None
+
+
 MANY_EXAMPLES = settings(
     max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )

@@ -12,7 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from automl_fuse.errors import MetricError
-from automl_fuse.metrics import METRICS, default_metric, loss_of, resolve, score, score_all
+from automl_fuse.metrics import (
+    METRICS,
+    default_metric,
+    implied_task,
+    loss_of,
+    resolve,
+    score,
+    score_all,
+)
 from automl_fuse.specs import ALL_TASKS, CLASSIFICATION, MetricSpec, Task
 
 BINARY, MULTICLASS, REGRESSION = Task.BINARY, Task.MULTICLASS, Task.REGRESSION
@@ -365,3 +373,12 @@ def test_losses_pickle(name):
     loss = loss_of(resolve(name, task), task)
     y, p, w = rows_of(task, 10)
     assert pickle.loads(pickle.dumps(loss))(y, p, w) == loss(y, p, w)
+
+
+@pytest.mark.parametrize(
+    ("metric", "task"),
+    [("rmse", "regression"), ("r2", "regression"), ("log_loss", None), ("accuracy", None),
+     ("nonsense", None), (None, None), (METRICS["mae"], "regression"), (max, None)],
+)  # fmt: skip
+def test_a_metric_of_numbers_implies_regression(metric, task):
+    assert implied_task(metric) == task

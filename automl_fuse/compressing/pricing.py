@@ -6,6 +6,7 @@ import logging
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from functools import cached_property
+from queue import PriorityQueue
 from typing import TYPE_CHECKING, Final, Self
 
 import numpy as np
@@ -20,6 +21,8 @@ from automl_fuse.measuring import Measured, measure
 from automl_fuse.specs import ALL_ROWS
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from automl_fuse.compressing.stage import Stage
     from automl_fuse.search import FinishedMember
     from automl_fuse.specs import Columns
@@ -62,9 +65,9 @@ class PriceList:
         self._stage = stage
         self._pricer = ThreadPoolExecutor(max_workers=1)
         self._priced: list[Future[None]] = []
+        self._waiting: PriorityQueue[tuple[int, str]] = PriorityQueue()
         self._members: dict[str, FinishedMember] = {}
         self._folds: dict[str, Form] = {}
-        self._singles: dict[str, Form] = {}
         self.notes: list[str] = []
         self.unwritable: set[str] = set()
         self.fold_costs: dict[str, Measured] = {}
@@ -77,12 +80,13 @@ class PriceList:
         return self
 
     def __exit__(self, *_error: object) -> None:
-        self._pricer.shutdown(cancel_futures=True)
+        self._pricer.shutdown(wait=False, cancel_futures=True)
 
     def add(self, member: FinishedMember) -> None:
-        """Have a member priced."""
+        """Have a member priced: small ones first, for large ones can take all the time there is."""
         self._members[member.name] = member
-        self._priced.append(self._pricer.submit(self._price, member))
+        self._waiting.put((member.bytes, member.name))
+        self._priced.append(self._pricer.submit(self._price_next))
 
     def forms(self) -> list[Form]:
         """Wait for prices while there is time, and return forms to mix: the best first.
@@ -92,31 +96,32 @@ class PriceList:
         stage = self._stage
         known = {member.name for member in stage.kept}
         others = [member for member in stage.fused.members if member.name not in known]
-        for member in sorted(others, key=lambda member: member.loss):
+        for member in others:
             self.add(member)
         self._priced[0].result()
         seconds = max(0.0, stage.until(PRICING).remaining())
         wait(self._priced, timeout=seconds, return_when=FIRST_EXCEPTION)
-        self._pricer.shutdown(cancel_futures=True)
+        # What is being priced now is not waited for: a large forest takes seconds.
+        self._pricer.shutdown(wait=False, cancel_futures=True)
         for priced in self._priced:
-            if not priced.cancelled():
+            if priced.done() and not priced.cancelled():
                 priced.result()
-        self._price_singles()
-        return self._best()
+        folds = dict(self._folds)
+        return self._best(folds, self._singles(folds))
 
-    def _best(self) -> list[Form]:
+    def _best(self, folds: Mapping[str, Form], singles: Mapping[str, Form]) -> list[Form]:
         """Return the forms of the teacher's heaviest members, then of others by loss."""
         kept = {member.name for member in self._stage.kept}
-        ranked = sorted(
-            self._folds, key=lambda name: (name not in kept, self._members[name].loss, name)
-        )
+        ranked = sorted(folds, key=lambda name: (name not in kept, self._members[name].loss, name))
         found: list[Form] = []
         for name in ranked:
-            found += [forms[name] for forms in (self._folds, self._singles) if name in forms]
+            found += [forms[name] for forms in (folds, singles) if name in forms]
         return found[:MAX_FORMS]
 
-    def _price(self, member: FinishedMember) -> None:
-        """Measure one fold model of a member, and compare two."""
+    def _price_next(self) -> None:
+        """Measure one fold model of the smallest member that waits, and compare two."""
+        _, name = self._waiting.get()
+        member = self._members[name]
         first, last = member.folds[0], member.folds[-1]
         watch = Stopwatch()
         try:
@@ -144,13 +149,14 @@ class PriceList:
             other=other,
         )
 
-    def _price_singles(self) -> None:
-        """Price models of all rows as one fold model of their members."""
-        for name, form in self._folds.items():
+    def _singles(self, folds: Mapping[str, Form]) -> dict[str, Form]:
+        """Return models of all rows, at the price of one fold model of their members."""
+        singles = {}
+        for name, form in folds.items():
             if not self._stage.assembler.has_model(name, ALL_ROWS):
                 continue
             one = self._stage.alone(self._members[name], [ALL_ROWS]).fused(self._fresh)
-            self._singles[name] = replace(
+            singles[name] = replace(
                 form,
                 folds=(ALL_ROWS,),
                 latency_ms=form.latency_ms / len(form.folds),
@@ -158,6 +164,7 @@ class PriceList:
                 one=one,
                 other=one,
             )
+        return singles
 
     @cached_property
     def _fresh(self) -> Columns:

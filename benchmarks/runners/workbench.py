@@ -24,7 +24,7 @@ from automl_fuse.search import Order, Orders, Workshop, medians
 from automl_fuse.specs import no_space
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from common import Floats
 
@@ -119,14 +119,14 @@ class KeptWorkshop:
     workshop: Workshop
     baselines: Mapping[str, str]
 
-    def carry_out(self, *arguments: Any) -> None:
+    def carry_out(self, orders: Iterator[Order], finished: Callable[[Made], None]) -> None:
         """Carry out orders: see ``Workshop``."""
-        self.workshop.carry_out(*arguments)
 
-    @property
-    def made(self) -> list[Made]:
-        """What was made, without the baselines."""
-        return [made for made in self.workshop.made if made.order.name not in self.baselines]
+        def hear(made: Made) -> None:
+            if made.order.name not in self.baselines:
+                finished(made)
+
+        self.workshop.carry_out(orders, hear)
 
     @property
     def failures(self) -> list[Any]:
