@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from automl_fuse.artefact.writing import checked
+from automl_fuse.compressing.mixing import MIXING_ROWS
 from automl_fuse.compressing.outcome import FULL, Compressed
 from automl_fuse.errors import ExportError
 from automl_fuse.fronts import (
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("automl_fuse")
 
-SCORING_ROWS: Final = 20_000
+SCORING_ROWS: Final = 100_000
 """Rows, at most, that the weights and the score of a pipeline of the front come from."""
 LONGEST_NAME: Final = 60
 WRITING: Final = 2.0
@@ -132,13 +133,16 @@ class Choosing:
         scale = len(names) / max(1, len(costs))
         known = mixed.full
         if known is None:
-            result = stage.fused.choice.result
-            scored = np.flatnonzero(np.isfinite(result.prediction).all(axis=1))
-            y, weight = stage.target(scored)
+            # On the rows that mixtures were scored on: losses of other rows are not comparable.
+            few, _ = stage.session.sampled(stage.y, MIXING_ROWS)
+            prediction = stage.fused.choice.result.prediction
+            few = few[np.isfinite(prediction[few]).all(axis=1)]
+            y, weight = stage.target(few)
+            loss_of = stage.context.loss
             known = Point(
                 name=FULL,
-                loss=result.loss - mixed.gain,
-                error=standard_error(stage.context.loss, y, result.prediction[scored], weight),
+                loss=loss_of(y, prediction[few], weight) - mixed.gain,
+                error=standard_error(loss_of, y, prediction[few], weight),
                 latency_ms=scale * sum(cost.latency_ms for cost in costs) if costs else math.inf,
                 size_mb=scale * sum(cost.size_mb for cost in costs) if costs else math.inf,
             )
