@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from automl_fuse.artefact import save
@@ -113,8 +114,11 @@ def fit(  # noqa: PLR0913 - each is an option of every run
     plugins = discover(
         block=settings.block_plugins, modules=settings.plugins, require=settings.require_plugins
     )
-    task = settings.task or implied_task(metric, plugins.metrics)
-    dataset = prepare(data, y, target=target, task=task, sample_weight=sample_weight, groups=groups)
+    read = partial(prepare, data, y, target=target, sample_weight=sample_weight, groups=groups)
+    dataset = read(task=settings.task)
+    meant = implied_task(metric, plugins.metrics)
+    if settings.task is None and meant is not None and dataset.has_number_classes:
+        dataset = read(task=meant)
     schema = infer(dataset.table, settings.kinds)
     objective = resolve(metric, dataset.task, plugins.metrics)
     trial_data = _trial_data(dataset, schema, settings)

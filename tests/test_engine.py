@@ -164,6 +164,15 @@ def test_regression():
         model.predict_proba(data)
 
 
+def test_a_metric_of_numbers_makes_ratings_numbers():
+    X, y = load_iris(return_X_y=True)
+    model = automl_fuse.fit(X, y, metric="rmse", settings=SEVERAL)
+    assert model.classes_ is None
+    labels = np.array(["a", "b", "c"])[y]
+    with pytest.raises(MetricError, match="rmse"):
+        automl_fuse.fit(X, labels, metric="rmse", settings=SEVERAL)
+
+
 def test_multiclass_from_arrays():
     X, y = load_iris(return_X_y=True)
     model = automl_fuse.fit(X, y, settings=SEVERAL)

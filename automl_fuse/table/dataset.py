@@ -101,3 +101,8 @@ class Dataset:
     target: str
     rows: NDArray[np.intp]
     warnings: tuple[str, ...]
+
+    @property
+    def has_number_classes(self) -> bool:
+        """Whether the classes are numbers, which might be meant as such."""
+        return self.classes is not None and self.classes.dtype.kind in "iuf"
