@@ -10,6 +10,7 @@ from sklearn.datasets import load_breast_cancer
 
 import automl_fuse
 from automl_fuse import cli
+from automl_fuse.cli.console import fused_by
 
 FIT = ["--executor", "inline", "--learners", "linear", "--folds", "2", "--max-trials", "1"]
 FIT += ["--time-limit", "10"]
@@ -257,3 +258,8 @@ def test_wrong_usage_ends_with_the_usage_code():
     with pytest.raises(SystemExit) as end:
         cli.main(["fit"])
     assert end.value.code == cli.USAGE
+
+
+def test_one_member_is_not_called_fused():
+    assert fused_by({"method": "none"}) == "One member, not fused"
+    assert fused_by({"method": "greedy"}) == "Fused by greedy"

@@ -26,6 +26,11 @@ def say_json(content: object) -> None:
     say(json.dumps(_finite(content), indent=1, default=str, allow_nan=False))
 
 
+def fused_by(fusion: Mapping[str, Any]) -> str:
+    """Return in words how members were fused, from that part of a report."""
+    return "One member, not fused" if fusion["method"] == "none" else f"Fused by {fusion['method']}"
+
+
 def say_table(
     rows: Sequence[Mapping[str, Any]], formats: Mapping[str, Callable[[Any], str]]
 ) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from automl_fuse.cli.console import say, say_json, say_table, size
+from automl_fuse.cli.console import fused_by, say, say_json, say_table, size
 from automl_fuse.cli.options import MODEL, add_command
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def _say_columns(manifest: Manifest) -> None:
 
 def _say_members(manifest: Manifest) -> None:
     content = manifest.content
-    say(f"\nFused by {content['fusion']['method']}:\n")
+    say(f"\n{fused_by(content['fusion'])}:\n")
     say_table(
         [
             {

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from automl_fuse import errors
-from automl_fuse.cli.console import say, say_json, say_table, warn
+from automl_fuse.cli.console import fused_by, say, say_json, say_table, warn
 from automl_fuse.cli.options import MODEL, TABLE, add_command
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def say_summary(report: Mapping[str, Any]) -> None:
     """Print the leaderboard, what was made of it, and its score."""
     say_table(report.get("leaderboard", []), BOARD)
     fusion, score = report.get("fusion"), report.get("score")
-    how = f"Fused by {fusion['method']}: " if fusion else ""
+    how = f"{fused_by(fusion)}: " if fusion else ""
     value = "undefined" if score is None else format(score, ".6g")
     say(f"\n{how}{report['metric']} {value}, on rows that did not train it")
     trials = report["trials"]
