@@ -69,7 +69,7 @@ class Trial:
         folder = compare.DATA / name
         meta = json.loads((folder / "meta.json").read_text())
         frame = pd.read_csv(folder / "train.csv", parse_dates=DATES.get(name))
-        dataset = prepare(frame, target=meta["target"])
+        dataset = prepare(frame, target=meta["target"], task=meta["task"])
         self.plugins = discover()
         self.task = dataset.task
         self.columns = infer(dataset.table, {}).convert(dataset.table)
