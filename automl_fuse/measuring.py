@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from automl_fuse.budget import Stopwatch
 from automl_fuse.emission import emit
 from automl_fuse.errors import ArtefactError, ExportError
-from automl_fuse.runtime import GraphInputs, open_session, own_values
+from automl_fuse.runtime import GraphInputs, bound, call_seconds, open_session
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -74,25 +73,6 @@ def row_milliseconds(session: Any, feeds: Sequence[Mapping[str, Array]]) -> floa
     feeds : sequence of mapping of str to array of shape (1, width)
         Its inputs, of rows that take turns: the same row again and again takes less.
     """
-    bindings = [_bound(session, feed) for feed in feeds]
-    for binding in bindings:
-        session.run_with_iobinding(binding)
-    seconds: list[float] = []
-    total = Stopwatch()
-    while len(seconds) < FEWEST_CALLS or (
-        len(seconds) < MOST_CALLS and total.seconds() < ENOUGH_SECONDS
-    ):
-        binding = bindings[len(seconds) % len(bindings)]
-        watch = Stopwatch()
-        session.run_with_iobinding(binding)
-        seconds.append(watch.seconds())
+    calls = [bound(session, feed) for feed in feeds]
+    seconds = call_seconds(calls, FEWEST_CALLS, MOST_CALLS, ENOUGH_SECONDS)
     return 1e3 * float(np.median(seconds))
-
-
-def _bound(session: Any, feed: Mapping[str, Array]) -> Any:
-    binding = session.io_binding()
-    for name, value in own_values(feed).items():
-        binding.bind_ortvalue_input(name, value)
-    for output in session.get_outputs():
-        binding.bind_output(output.name)
-    return binding

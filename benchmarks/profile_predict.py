@@ -26,10 +26,10 @@ import numpy as np
 import onnxruntime
 import pandas as pd
 import report
-from runners.inside import bound
 
 import automl_fuse
 from automl_fuse.artefact.portable import CHUNK_ROWS
+from automl_fuse.runtime import bound
 from automl_fuse.specs import Kind
 
 if TYPE_CHECKING:

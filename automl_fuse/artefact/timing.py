@@ -7,20 +7,18 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from automl_fuse.budget import Stopwatch
 from automl_fuse.errors import DataError
-from automl_fuse.runtime import own_values
+from automl_fuse.runtime import bound, call_seconds
 from automl_fuse.table import read_table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from automl_fuse.artefact.portable import PortablePipeline
-    from automl_fuse.specs import Array, Floats
+    from automl_fuse.specs import Array
 
 BATCHES: Final = (1, 10, 100, 1_000, 10_000)
 """Rows at a time that are timed if none are named."""
-_WARM_UPS: Final = 3
 _FEWEST_CALLS: Final = 10
 _MOST_CALLS: Final = 2_000
 _ENOUGH_SECONDS: Final = 0.5
@@ -63,8 +61,8 @@ def time_graph(pipeline: PortablePipeline, data: Any, batch: int) -> Speed:
     DataError
         If the table has no row.
     """
-    values = own_values(pipeline.graph_inputs(_batch(pipeline, data, batch)))
-    return _speed(lambda: pipeline.session.run_with_ort_values(None, values), batch)
+    inputs = pipeline.graph_inputs(_batch(pipeline, data, batch))
+    return _speed(bound(pipeline.session, inputs), batch)
 
 
 def time_predict(pipeline: PortablePipeline, data: Any, batch: int) -> Speed:
@@ -82,20 +80,6 @@ def _batch(pipeline: PortablePipeline, data: Any, batch: int) -> dict[str, Array
 
 
 def _speed(call: Callable[[], object], rows: int) -> Speed:
-    for _ in range(_WARM_UPS):
-        call()
-    seconds: list[float] = []
-    total = Stopwatch()
-    while len(seconds) < _FEWEST_CALLS or (
-        len(seconds) < _MOST_CALLS and total.seconds() < _ENOUGH_SECONDS
-    ):
-        watch = Stopwatch()
-        call()
-        seconds.append(watch.seconds())
-    median, slow = _percentiles(seconds)
+    seconds = call_seconds([call], _FEWEST_CALLS, _MOST_CALLS, _ENOUGH_SECONDS)
+    median, slow = np.percentile(seconds, [50, 99]).tolist()
     return Speed(rows=rows, p50_us=1e6 * median, p99_us=1e6 * slow, rows_per_second=rows / median)
-
-
-def _percentiles(seconds: Sequence[float]) -> Floats:
-    found: Floats = np.percentile(seconds, [50, 99])
-    return found

@@ -24,12 +24,12 @@ from common import (
     scores,
     versions,
 )
-from inside import bound
 
 import automl_fuse
 from automl_fuse.artefact.portable import CHUNK_ROWS
 from automl_fuse.compressing import FULL
 from automl_fuse.errors import AutoFuseError
+from automl_fuse.runtime import bound
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
