@@ -68,6 +68,17 @@ class Plan:
     fuse: float
     compress: float
 
+    def with_search_until(self, seconds: float) -> Plan:
+        """Return the plan with its stages as long as they were, after a search that ended early."""
+        earlier = self.search - seconds
+        return Plan(
+            limit=self.limit,
+            search=seconds,
+            choose=self.choose - earlier,
+            fuse=self.fuse - earlier,
+            compress=self.compress - earlier,
+        )
+
 
 def plan(limit: float, *, compress: bool = True) -> Plan:
     """Divide a time limit between search, fusion, compression and saving.

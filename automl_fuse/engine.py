@@ -168,6 +168,8 @@ def _run(
     with executor_of(session, learners) as executor:
         outcome = search(session, learners, executor, assembler.warm)
         ends = {"search": watch.seconds()}
+        if outcome.gainless_seconds is not None:
+            session = _given_back(session, outcome.gainless_seconds)
         fused = fuse(session, outcome)
         summary = sum_up(session, outcome, fused) | known
         full = assemble(fused, assembler, summary)
@@ -187,6 +189,19 @@ def _run(
         write_json(run.report, summary)
     session.observers("run_finished", {"score": summary["score"]})
     return pipeline
+
+
+def _given_back(session: Session, gainless_seconds: float) -> Session:
+    """Say that the search ended by itself, and let the later stages follow at once."""
+    searched = session.watch.seconds()
+    _log.info(
+        "The search ended after %.0f of %.0f s: in the last %.0f s nothing raised the ensemble.",
+        searched,
+        session.times.search,
+        gainless_seconds,
+    )
+    session.observers("search_ended", {"gainless_seconds": gainless_seconds})
+    return replace(session, times=session.times.with_search_until(searched))
 
 
 def _keep(pipeline: Pipeline, run: RunDirectory, *, is_in_time: bool) -> None:

@@ -117,6 +117,7 @@ def search_summary(outcome: SearchOutcome) -> dict[str, Any]:
             "dropped": outcome.dropped,
             "failed": len(outcome.failures),
             "interrupted": outcome.interrupted,
+            "gainless_seconds": outcome.gainless_seconds,
         },
         "failures": [asdict(failure) for failure in outcome.failures],
     }

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -68,12 +70,26 @@ class Session:
     @property
     def workers(self) -> tuple[int, int]:
         """Number of workers, and threads of each."""
-        cores = usable_cores()
+        cores = self._cores
         few = len(self.data.y) <= THREADS_PAY_ROWS
         if self.settings.executor == "inline":
             return 1, 1 if few else cores
         n_workers = self.settings.workers or (cores if few else max(1, cores // 2))
         return n_workers, 1 if few else max(1, cores // n_workers)
+
+    @property
+    def patience(self) -> float:
+        """Seconds without gain after which the search ends."""
+        share = self.settings.stop_after_no_gain
+        return math.inf if share is None else share * self.times.search
+
+    @cached_property
+    def _cores(self) -> int:
+        """Cores of this machine, or of those that an executor reaches."""
+        spec = self.plugins.executors.get(self.settings.executor)
+        if spec is None or spec.cores is None:
+            return usable_cores()
+        return spec.cores(self.settings.executor_options)
 
     def fusion_context(self, until: float) -> FusionContext:
         """Return what fusions and compressors are told; ``until`` is seconds into the run."""

@@ -11,6 +11,7 @@ import numpy as np
 from automl_fuse import report
 from automl_fuse.errors import NothingFittedError
 from automl_fuse.fusion import cross_fitted, fit_calibration, fit_final
+from automl_fuse.remote import RemoteFolds
 from automl_fuse.report import Judged
 from automl_fuse.run import write_array
 from automl_fuse.search import MemberSearch, SearchLimits, choose_fusion
@@ -60,11 +61,14 @@ def executor_of(session: Session, learners: Sequence[LearnerSpec]) -> Iterator[E
         block=session.settings.block_plugins,
         learners=tuple(spec.name for spec in learners),
     )
-    runner = FoldRunner(session.data, session.run, choice, n_threads)
-    context = ExecutorContext(runner=runner, n_workers=n_workers, n_threads=n_threads)
-    executor = open_executor(
-        session.settings.executor, context, session.run, session.plugins.executors
+    context = ExecutorContext(
+        runner=FoldRunner(session.data, session.run, choice, n_threads),
+        n_workers=n_workers,
+        n_threads=n_threads,
+        remote=RemoteFolds(session.data, session.run, choice, n_threads),
+        options=session.settings.executor_options,
     )
+    executor = open_executor(session.settings.executor, context, session.run, session.plugins)
     try:
         yield executor
     finally:
@@ -98,6 +102,7 @@ def search(
             seconds=session.times.search - session.watch.seconds(),
             max_trials=session.settings.max_trials,
             slots=session.workers[0],
+            patience=session.patience,
         ),
         notify,
         session.run.discard,

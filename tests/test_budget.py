@@ -34,3 +34,12 @@ def test_stopwatch_and_cores():
     watch = Stopwatch()
     assert 0 <= watch.seconds() <= watch.seconds()
     assert usable_cores() >= 1
+
+
+def test_a_search_that_ended_early_gives_its_time_back():
+    times = plan(60)
+    moved = times.with_search_until(10)
+    assert moved.search == 10
+    assert moved.limit == 60
+    assert moved.compress - moved.fuse == pytest.approx(times.compress - times.fuse)
+    assert moved.compress == pytest.approx(10 + times.compress - times.search)

@@ -11,6 +11,7 @@ from automl_fuse.metrics import METRICS, loss_of
 from automl_fuse.search import MemberSearch, SearchLimits, choose_fusion
 from automl_fuse.search.arms import MAX_FAILURES, Allowance, Arm, choose
 from automl_fuse.search.incumbent import Incumbent
+from automl_fuse.search.plateau import MIN_MEMBERS, Plateau
 from automl_fuse.search.studies import Storage, Study
 from automl_fuse.specs import (
     ALL_TASKS,
@@ -137,7 +138,16 @@ def data():
     )
 
 
-def run(data, learners, noise, *, max_trials=None, seconds=20.0, discard=lambda name: None):
+def run(
+    data,
+    learners,
+    noise,
+    *,
+    max_trials=None,
+    seconds=20.0,
+    patience=float("inf"),
+    discard=lambda name: None,
+):
     executor, events = Executor(data, noise), []
     search = MemberSearch(
         learners,
@@ -145,7 +155,7 @@ def run(data, learners, noise, *, max_trials=None, seconds=20.0, discard=lambda 
         RMSE,
         executor,
         Storage(None),
-        SearchLimits(seconds=seconds, max_trials=max_trials, slots=2),
+        SearchLimits(seconds=seconds, max_trials=max_trials, slots=2, patience=patience),
         lambda name, details: events.append((name, details)),
         discard,
     )
@@ -194,6 +204,28 @@ def test_the_study_goes_on_after_the_portfolio_until_the_limit(data):
     assert len(outcome.members) + outcome.stopped == 6
     assert outcome.members[0].params == {"depth": 2, "kind": "a"}
     assert len({str(member.params) for member in outcome.members}) > 1
+
+
+def test_a_plateau_needs_time_and_members_without_gain():
+    plateau = Plateau(10.0)
+    assert not plateau.reached()
+    plateau.record(0.0, 1.0)
+    for number in range(MIN_MEMBERS - 1):
+        plateau.record(11.0 + number / 100, 0.99999)
+        assert not plateau.reached(), "too few members were tried"
+    plateau.record(11.5, 0.99999)
+    assert plateau.reached()
+    plateau.record(11.6, 0.99)
+    assert not plateau.reached(), "the ensemble gained"
+
+
+def test_without_gain_the_search_ends_and_says_so(data):
+    learners = [learner("forest", 0.9, space=depth_space)]
+    outcome, _, _ = run(data, learners, {"forest": 0.0}, patience=0.2, seconds=30.0)
+    assert outcome.gainless_seconds == 0.2
+    assert not outcome.interrupted
+    endless, _, _ = run(data, learners, {"forest": 0.0}, max_trials=40, seconds=30.0)
+    assert endless.gainless_seconds is None
 
 
 def test_what_is_not_kept_is_discarded(data, monkeypatch):

@@ -15,6 +15,7 @@ from automl_fuse.search.arms import MAX_FAILURES, Allowance, Arm, Choice, choose
 from automl_fuse.search.collecting import collected, fold_losses
 from automl_fuse.search.incumbent import Incumbent
 from automl_fuse.search.outcome import FinishedMember, SearchLimits, SearchOutcome, TrialFailure
+from automl_fuse.search.plateau import Plateau
 from automl_fuse.search.studies import Storage, Study
 from automl_fuse.specs import Job, JobResult, Shape
 
@@ -96,6 +97,8 @@ class MemberSearch:
         self._notify = notify
         self._discard = discard
         self._deadline = Deadline(limits.seconds)
+        self._watch = Stopwatch()
+        self._plateau = Plateau(limits.patience)
         self._arms = [
             Arm(
                 spec=spec,
@@ -123,7 +126,7 @@ class MemberSearch:
         """Search until the time is over, nothing is left to try, or the user interrupts."""
         interrupted = False
         try:
-            while not self._deadline.expired():
+            while not self._deadline.expired() and not self._is_over():
                 self._fill()
                 if not self._open:
                     break
@@ -140,6 +143,13 @@ class MemberSearch:
             dropped=self._dropped,
             busy_seconds=self._busy,
             interrupted=interrupted,
+            gainless_seconds=self._limits.patience if self._is_over() else None,
+        )
+
+    def _is_over(self) -> bool:
+        """Return whether further search does not raise the ensemble, all portfolios done."""
+        return not any(arm.portfolio for arm in self._arms if arm.is_open) and (
+            self._plateau.reached()
         )
 
     def _fill(self) -> None:
@@ -226,6 +236,7 @@ class MemberSearch:
         losses = self._fold_losses(member)
         member.choice.draw.stop(float(np.mean(losses)))
         member.choice.arm.record(0.0, self._incumbent.loss, _fold_seconds(member))
+        self._plateau.record(self._watch.seconds(), self._incumbent.loss)
         self._discard(member.name)
         self._notify("trial_stopped", {"member": member.name, "folds": len(losses)})
 
@@ -235,6 +246,7 @@ class MemberSearch:
         self._finished.append(finished)
         gain = self._incumbent.absorb(finished.oof)
         member.choice.arm.record(gain, self._incumbent.loss, _fold_seconds(member))
+        self._plateau.record(self._watch.seconds(), self._incumbent.loss)
         member.choice.draw.finish(finished.loss)
         self._drop_excess()
         self._notify(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -74,6 +75,8 @@ class SearchOutcome:
         Sum over workers of the time spent fitting and predicting.
     interrupted : bool
         Whether the user ended the search.
+    gainless_seconds : float or None
+        Where the search ended by itself: the seconds in which the ensemble had not gained.
     started : float
         Seconds into the run at which the first worker was started.
     """
@@ -84,13 +87,27 @@ class SearchOutcome:
     dropped: int
     busy_seconds: float
     interrupted: bool
+    gainless_seconds: float | None = None
     started: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class SearchLimits:
-    """Bounds of a search: seconds from now, members to try (or None), parallel jobs."""
+    """Bounds of a search.
+
+    Attributes
+    ----------
+    seconds : float
+        Time from now.
+    max_trials : int or None
+        Members to try.
+    slots : int
+        Jobs that run at once.
+    patience : float
+        Seconds without a gain of the ensemble after which to end, the portfolios done.
+    """
 
     seconds: float
     max_trials: int | None
     slots: int
+    patience: float = math.inf

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from automl_fuse.units import to_bytes
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -34,14 +36,22 @@ class Settings:
         Plugins whose failure ends the run.
     max_trials : int, optional
         Members to try, at most; of compressors, their portfolios only.
+    stop_after_no_gain : float, optional
+        Share of the time limit without a gain of the ensemble after which the search ends, all
+        portfolios done; never if None.
     seed : int
         Seed of every random choice.
     output : str, optional
         Run directory to keep. A temporary one is used, and removed, if absent.
     executor : str
         ``"processes"``, ``"inline"``, or the name of an executor plugin.
+    executor_options : mapping
+        Options of an executor plugin, as its README lists them: the address of a cluster, say.
     workers : int, optional
-        Worker processes; as many as there are cores if absent.
+        Worker processes; as many as the executor has cores if absent.
+    memory_limit : int or str, optional
+        Memory that all processes of the run together may hold: bytes, or ``"12GB"``. A worker
+        beyond its share is ended, which costs its trial.
     progress : bool, optional
         Whether to show the progress line; if absent, only on a terminal.
     """
@@ -57,8 +67,27 @@ class Settings:
     block_plugins: tuple[str, ...] = ()
     require_plugins: tuple[str, ...] = ()
     max_trials: int | None = None
+    stop_after_no_gain: float | None = 0.25
     seed: int = 0
     output: str | None = None
     executor: str = "processes"
+    executor_options: Mapping[str, Any] = field(default_factory=dict)
     workers: int | None = None
+    memory_limit: int | str | None = None
     progress: bool | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a memory limit that is no size.
+
+        Raises
+        ------
+        SettingsError
+            If it is none.
+        """
+        if self.memory_limit is not None:
+            to_bytes(self.memory_limit)
+
+    @property
+    def memory_bytes(self) -> int | None:
+        """The memory limit in bytes."""
+        return None if self.memory_limit is None else to_bytes(self.memory_limit)

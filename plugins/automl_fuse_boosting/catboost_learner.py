@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from automl_fuse.specs import ALL_TASKS, Configuration, Cost, LearnerSpec
 from automl_fuse_boosting.catboost_trees import forest_of_json
 from automl_fuse_boosting.inputs import single_precision
-from automl_fuse_boosting.learner import BoostedLearner, Fit, settings_of
+from automl_fuse_boosting.learner import FEATURES, BoostedLearner, Fit, settings_of
 from automl_fuse_boosting.outputs import Head, head_of
 from automl_fuse_boosting.stopping import MAX_TREES, Pace, distance_of, iterations_of, travel
 
@@ -143,9 +143,15 @@ def _pool(rows: Rows) -> Any:
 # --------------------------------------------------------------------------- spec
 
 
+def _encoders(params: Params) -> tuple[str, ...]:
+    more = FEATURES[params.get("features", "plain")]
+    return ("numbers", "ordinals", "target", "calendar", "ngrams", "words", *more)
+
+
 def space(suggest: Suggest) -> dict[str, Any]:
     """Draw hyperparameters: ranges that hold the portfolio."""
     return {
+        "features": suggest.choice("features", tuple(FEATURES)),
         "learning_rate": suggest.real("learning_rate", 0.02, 0.3, log=True),
         "depth": suggest.integer("depth", 3, 9),
         "l2_leaf_reg": suggest.real("l2_leaf_reg", 0.5, 20.0, log=True),
@@ -168,8 +174,17 @@ def cost(shape: Shape, params: Params) -> Cost:
     return Cost(seconds=trees * per_tree * outputs, bytes=trees * leaves * 16 * outputs)
 
 
-def _point(rate: float, depth: int, l2: float, strength: float, bagging: float) -> dict[str, Any]:
+def _point(
+    rate: float,
+    depth: int,
+    l2: float,
+    strength: float,
+    bagging: float,
+    *,
+    features: str = "plain",
+) -> dict[str, Any]:
     return {
+        "features": features,
         "learning_rate": rate,
         "depth": depth,
         "l2_leaf_reg": l2,
@@ -182,7 +197,7 @@ SPEC = LearnerSpec(
     name="catboost",
     api_version=1,
     tasks=ALL_TASKS,
-    encoders=("numbers", "ordinals", "target", "calendar", "ngrams", "words"),
+    encoders=_encoders,
     build=partial(BoostedLearner, fit_catboost),
     cost=cost,
     space=space,

@@ -15,7 +15,13 @@ if TYPE_CHECKING:
 
 SMALL_BATCH = 1_000
 """Rows below which starting threads takes longer than predicting."""
-_OWN: Final = frozenset({"categories", "trees"})
+FEATURES: Final[dict[str, tuple[str, ...]]] = {
+    "plain": (),
+    "arithmetic": ("arithmetic",),
+    "unsupervised": ("pca", "clusters", "isolation"),
+}
+"""Encoders that are read beside the plain ones, by the param ``features``."""
+_OWN: Final = frozenset({"categories", "features", "trees"})
 _LINKS: Final = {
     Head.LOGISTIC: Link.LOGISTIC,
     Head.SOFTMAX: Link.SOFTMAX,
@@ -119,6 +125,20 @@ class BoostedLearner:
         # The context holds a deadline, which means nothing to a fitted model.
         kept = ("_head", "_n_threads", "_constant", "_model", "_tuned")
         return {name: self.__dict__[name] for name in kept}
+
+
+def encoders_of(params: Params) -> tuple[str, ...]:
+    """Return the encoders that a configuration reads.
+
+    Parameters
+    ----------
+    params : mapping
+        ``categories``: ``"native"`` codes, or numbers made of ``"target"`` and counts.
+        ``features``: a key of ``FEATURES``. Params of another version may lack either.
+    """
+    categories = ("target", "counts") if params.get("categories") == "target" else ("codes",)
+    more = FEATURES[params.get("features", "plain")]
+    return ("numbers", *categories, "calendar", "ngrams", "words", *more)
 
 
 def settings_of(params: Params) -> dict[str, Any]:

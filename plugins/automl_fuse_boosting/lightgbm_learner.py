@@ -12,7 +12,13 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from automl_fuse.specs import ALL_TASKS, Configuration, Cost, LearnerSpec
-from automl_fuse_boosting.learner import BoostedLearner, Fit, settings_of
+from automl_fuse_boosting.learner import (
+    FEATURES,
+    BoostedLearner,
+    Fit,
+    encoders_of,
+    settings_of,
+)
 from automl_fuse_boosting.lightgbm_trees import forest_of_text
 from automl_fuse_boosting.outputs import Head, head_of
 from automl_fuse_boosting.soft import SoftmaxLoss, labels_of, start_of
@@ -238,16 +244,11 @@ def _restore(text: bytes) -> Booster:
 # --------------------------------------------------------------------------- spec
 
 
-def _encoders(params: Params) -> tuple[str, ...]:
-    if params.get("categories") == "target":
-        return ("numbers", "target", "counts", "calendar", "ngrams", "words")
-    return ("numbers", "codes", "calendar", "ngrams", "words")
-
-
 def space(suggest: Suggest) -> dict[str, Any]:
     """Draw hyperparameters: ranges that hold the portfolio, logarithmic where they are wide."""
     return {
         "categories": suggest.choice("categories", ("native", "target")),
+        "features": suggest.choice("features", tuple(FEATURES)),
         "learning_rate": suggest.real("learning_rate", 0.005, 0.2, log=True),
         "num_leaves": suggest.integer("num_leaves", 4, 255, log=True),
         "min_data_in_leaf": suggest.integer("min_data_in_leaf", 1, 100, log=True),
@@ -283,10 +284,12 @@ def _point(
     *,
     extra: bool = False,
     categories: str = "native",
+    features: str = "plain",
 ) -> dict[str, Any]:
     """Return a configuration in the short form of the published tables."""
     return {
         "categories": categories,
+        "features": features,
         "learning_rate": rate,
         "num_leaves": leaves_and_rows[0],
         "min_data_in_leaf": leaves_and_rows[1],
@@ -313,7 +316,7 @@ SPEC = LearnerSpec(
     name="lightgbm",
     api_version=1,
     tasks=ALL_TASKS,
-    encoders=_encoders,
+    encoders=encoders_of,
     build=partial(BoostedLearner, fit_lightgbm),
     cost=cost,
     space=space,

@@ -9,7 +9,13 @@ import numpy as np
 
 from automl_fuse.specs import ALL_TASKS, Configuration, Cost, LearnerSpec
 from automl_fuse_boosting.inputs import single_precision
-from automl_fuse_boosting.learner import BoostedLearner, Fit, settings_of
+from automl_fuse_boosting.learner import (
+    FEATURES,
+    BoostedLearner,
+    Fit,
+    encoders_of,
+    settings_of,
+)
 from automl_fuse_boosting.outputs import Head, head_of
 from automl_fuse_boosting.soft import SoftmaxLoss, labels_of, start_of
 from automl_fuse_boosting.stopping import Pace, distance_of, iterations_of, travel
@@ -145,16 +151,11 @@ def _distance(n_rows: int) -> float:
 # --------------------------------------------------------------------------- spec
 
 
-def _encoders(params: Params) -> tuple[str, ...]:
-    if params.get("categories") == "target":
-        return ("numbers", "target", "counts", "calendar", "ngrams", "words")
-    return ("numbers", "codes", "calendar", "ngrams", "words")
-
-
 def space(suggest: Suggest) -> dict[str, Any]:
     """Draw hyperparameters: ranges that hold the portfolio, logarithmic where they are wide."""
     return {
         "categories": suggest.choice("categories", ("native", "target")),
+        "features": suggest.choice("features", tuple(FEATURES)),
         "learning_rate": suggest.real("learning_rate", 0.01, 0.2, log=True),
         "max_depth": suggest.integer("max_depth", 3, 10),
         "min_child_weight": suggest.real("min_child_weight", 0.01, 20.0, log=True),
@@ -180,10 +181,17 @@ def cost(shape: Shape, params: Params) -> Cost:
 
 
 def _point(
-    rate: float, depth: int, child: float, fractions: tuple[float, float], categories: str
+    rate: float,
+    depth: int,
+    child: float,
+    fractions: tuple[float, float],
+    categories: str,
+    *,
+    features: str = "plain",
 ) -> dict[str, Any]:
     return {
         "categories": categories,
+        "features": features,
         "learning_rate": rate,
         "max_depth": depth,
         "min_child_weight": child,
@@ -199,7 +207,7 @@ SPEC = LearnerSpec(
     name="xgboost",
     api_version=1,
     tasks=ALL_TASKS,
-    encoders=_encoders,
+    encoders=encoders_of,
     build=partial(BoostedLearner, fit_xgboost),
     cost=cost,
     space=space,

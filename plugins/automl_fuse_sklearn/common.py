@@ -36,14 +36,16 @@ if TYPE_CHECKING:
 FitModel: TypeAlias = Callable[[Params, FitContext, Rows, Rows | None], Predictor]
 """Fits a model: ``fit_model(params, context, train, valid)``."""
 
-UNSUPERVISED = ("pca", "clusters", "isolation")
-"""Encoders added where the parameter ``features`` is ``"unsupervised"``."""
+FEATURES: Final[dict[str, tuple[str, ...]]] = {
+    "plain": (),
+    "arithmetic": ("arithmetic",),
+    "unsupervised": ("pca", "clusters", "isolation"),
+}
+"""Encoders added to a learner's own, by the value of the parameter ``features``."""
 
 _NOISE = 1e-12
 """Intercepts below this are 0."""
 
-FEATURES = ("plain", "unsupervised")
-"""Values of the parameter ``features``."""
 
 
 class ModelLearner:
@@ -281,9 +283,9 @@ class Scaler:
         return Rows(X=matrix, y=rows.y, weight=rows.weight)
 
 
-def with_unsupervised(base: tuple[str, ...], params: Params) -> tuple[str, ...]:
-    """Return encoders: ``base``, and the unsupervised ones where ``params`` ask for them."""
-    return base + UNSUPERVISED if params["features"] == "unsupervised" else base
+def with_features(base: tuple[str, ...], params: Params) -> tuple[str, ...]:
+    """Return encoders: ``base``, and those that ``params["features"]`` asks for."""
+    return base + FEATURES[params["features"]]
 
 
 # --------------------------------------------------------------------------- losses

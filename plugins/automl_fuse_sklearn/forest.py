@@ -19,7 +19,7 @@ from automl_fuse.specs import (
     Shape,
     Suggest,
 )
-from automl_fuse_sklearn.common import FEATURES, ModelLearner, mean_target, with_unsupervised
+from automl_fuse_sklearn.common import FEATURES, ModelLearner, mean_target, with_features
 from automl_fuse_sklearn.trees import Trees, as_float32, pack
 
 ENCODERS = ("numbers", "ordinals", "target", "calendar", "ngrams", "words")
@@ -108,7 +108,7 @@ def space(suggest: Suggest) -> dict[str, Any]:
     return {
         "max_features": suggest.real("max_features", 0.1, 1.0),
         "min_samples_leaf": suggest.integer("min_samples_leaf", 1, 30, log=True),
-        "features": suggest.choice("features", FEATURES),
+        "features": suggest.choice("features", tuple(FEATURES)),
     }
 
 
@@ -124,7 +124,7 @@ RANDOM_FOREST = LearnerSpec(
     name="random_forest",
     api_version=1,
     tasks=ALL_TASKS,
-    encoders=partial(with_unsupervised, ENCODERS),
+    encoders=partial(with_features, ENCODERS),
     build=partial(ModelLearner, partial(fit_forest, False)),
     cost=partial(cost, False),
     space=space,
@@ -139,7 +139,7 @@ EXTRA_TREES = LearnerSpec(
     name="extra_trees",
     api_version=1,
     tasks=ALL_TASKS,
-    encoders=partial(with_unsupervised, ENCODERS),
+    encoders=partial(with_features, ENCODERS),
     build=partial(ModelLearner, partial(fit_forest, True)),
     cost=partial(cost, True),
     space=space,

@@ -28,7 +28,7 @@ from automl_fuse_sklearn.common import (
     mean_target,
     targets,
     weights_of,
-    with_unsupervised,
+    with_features,
 )
 
 if TYPE_CHECKING:
@@ -244,7 +244,7 @@ def space(suggest: Suggest) -> dict[str, Any]:
     return {
         "n_neighbors": suggest.integer("n_neighbors", 3, 100, log=True),
         "relevance": suggest.real("relevance", 0.0, 2.0),
-        "features": suggest.choice("features", FEATURES),
+        "features": suggest.choice("features", tuple(FEATURES)),
     }
 
 
@@ -252,7 +252,7 @@ KNN = LearnerSpec(
     name="knn",
     api_version=1,
     tasks=ALL_TASKS,
-    encoders=partial(with_unsupervised, ("scaled_numbers", "onehot", "cyclic_calendar", "ngrams")),
+    encoders=partial(with_features, ("scaled_numbers", "onehot", "cyclic_calendar", "ngrams")),
     build=partial(ModelLearner, fit_knn),
     cost=cost,
     space=space,

@@ -27,7 +27,7 @@ from automl_fuse_sklearn.common import (
     outputs,
     straight_line,
     unfinished_allowed,
-    with_unsupervised,
+    with_features,
 )
 
 ENCODERS = ("scaled_numbers", "onehot", "cyclic_calendar", "words", "ngrams")
@@ -97,7 +97,7 @@ def space(suggest: Suggest) -> dict[str, Any]:
     """Draw the L2 penalty (1/C of a logistic regression, alpha of ridge) and the features."""
     return {
         "penalty": suggest.real("penalty", 1e-3, 1e3, log=True),
-        "features": suggest.choice("features", FEATURES),
+        "features": suggest.choice("features", tuple(FEATURES)),
     }
 
 
@@ -105,7 +105,7 @@ LINEAR = LearnerSpec(
     name="linear",
     api_version=1,
     tasks=ALL_TASKS,
-    encoders=partial(with_unsupervised, ENCODERS),
+    encoders=partial(with_features, ENCODERS),
     build=partial(ModelLearner, fit_linear),
     cost=cost,
     space=space,
