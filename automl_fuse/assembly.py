@@ -117,13 +117,25 @@ class Assembler:
         return self._encoders[fold, name]
 
 
+def _content(cell: Any) -> bytes:
+    """Return the bytes of a text, or of an array, picture or sound, its shape included."""
+    if isinstance(cell, tuple):
+        return b"".join(_content(part) for part in cell)
+    if isinstance(cell, np.ndarray):
+        return f"{cell.dtype}{cell.shape}".encode() + np.ascontiguousarray(cell).tobytes()
+    return repr(cell).encode()
+
+
 def fingerprint(columns: Columns, y: Array) -> str:
     """Return a digest of the typed training rows and their target: the same rows, the same one."""
     digest = hashlib.sha256()
     for column in columns.columns:
         values = columns.values[column.name]
         digest.update(column.name.encode())
-        content = repr(values.tolist()).encode() if values.dtype == object else values.tobytes()
-        digest.update(content)
+        if values.dtype != object:
+            digest.update(values.tobytes())
+            continue
+        for cell in values:
+            digest.update(_content(cell))
     digest.update(np.ascontiguousarray(y).tobytes())
     return digest.hexdigest()

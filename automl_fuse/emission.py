@@ -213,13 +213,8 @@ class _Writer:
             raw: Tensor = part.to_onnx(graph, self._features(model))
         except ExportError as error:
             raise ExportError(f"member {member.name!r}: {error}") from error
-        if not model.classes:
-            moved = raw
-            if (model.scale, model.center) != (1.0, 0.0):
-                scaled = graph.node("Mul", [raw, graph.constant(np.array(model.scale))])
-                moved = graph.node("Add", [scaled, graph.constant(np.array(model.center))])
-            limits = [graph.constant(np.array(limit)) for limit in (model.low, model.high)]
-            return graph.node("Clip", [moved, *limits])
+        if model.target is not None:
+            return model.target.to_onnx(graph, raw)
         if len(model.classes) == model.n_outputs:
             return raw
         spread = np.zeros((len(model.classes), model.n_outputs))
@@ -227,7 +222,8 @@ class _Writer:
         return graph.node("MatMul", [raw, graph.constant(spread)])
 
     def _prior(self, model: FoldModel) -> Tensor:
-        column = next(iter(self._columns.values()), None)
+        # Columns of pictures and the like have no tensor; what is prepared of them has.
+        column = next(iter([*self._columns.values(), *self._graph.steps]), None)
         if column is None:
             raise ExportError("no column of this pipeline can be read by a graph")
         return self._graph.repeated(column, np.array(model.prior))

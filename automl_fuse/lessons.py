@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import joblib
 import numpy as np
 
 from automl_fuse.run import write_bytes
-from automl_fuse.specs import Matrix, Rows
+from automl_fuse.specs import Rows
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -106,7 +106,5 @@ def repeated(rows: Rows) -> Rows:
     soft /= soft.sum(axis=1, keepdims=True)
     row, code = np.nonzero(soft)
     weight = soft[row, code] * (1.0 if rows.weight is None else rows.weight[row])
-    matrix = Matrix(
-        values=rows.X.values[row], names=rows.X.names, cardinalities=rows.X.cardinalities
-    )
+    matrix = replace(rows.X, values=rows.X.values[row])
     return Rows(X=matrix, y=code.astype(np.int64), weight=weight / weight.mean())

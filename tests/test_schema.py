@@ -14,6 +14,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from automl_fuse.errors import AutoFuseError, DataError, SettingsError
 from automl_fuse.schema import Schema, infer
@@ -27,7 +28,11 @@ DATA = Path(__file__).parents[1].parent / "shared" / "data"
 N = 40
 NUMBERS = [i % 7 + 0.5 for i in range(N)]
 WORDS = ["the", "cat", "sat", "on", "a", "mat", "while", "dogs", "ran", "far", "away", "from", "it"]
-PNG = b"\x89PNG\r\n\x1a\n"
+PNG = (
+    b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01\0\0\0\x01\x08\0\0\0\0:~\x9bU\0\0\0\nIDATx\x9cc`"
+    b"\0\0\0\x02\0\x01H\xaf\xa4q\0\0\0\0IEND\xaeB`\x82"
+)
+"""One black pixel."""
 
 
 def one(values: Any, name: str = "a") -> Column:
@@ -103,7 +108,17 @@ def same(left: Columns, right: Columns) -> None:
         (["?", "-"] * 20, Kind.CATEGORY, "2 distinct values"),
         ([[1.0, 2.0], None] * 20, Kind.SEQUENCE, "50 % missing"),
         ([np.arange(3)] * N, Kind.SEQUENCE, "lists of numbers"),
+        ([[[1.0, 2.0]] * 3, [[1.0, 2.0]] * 5] * 20, Kind.SEQUENCE, "lists of numbers"),
+        ([np.zeros((3, 4)), np.zeros((5, 4))] * 20, Kind.SEQUENCE, "lists of numbers"),
+        ([np.zeros((i % 5 + 3, 4), np.uint8) for i in range(N)], Kind.SEQUENCE, "lists of"),
+        ([np.zeros((8, 8))] * N, Kind.SEQUENCE, "lists of numbers"),
         ([np.zeros((2, 2), np.uint8)] * N, Kind.IMAGE, "arrays of bytes"),
+        ([np.zeros((i % 5 + 3, i % 7 + 3), np.uint8) for i in range(N)], Kind.IMAGE, "of bytes"),
+        ([np.zeros((i % 5 + 3, 6, 3)) for i in range(N)], Kind.IMAGE, "of three dimensions"),
+        (np.zeros((N, 8, 8), np.uint8), Kind.IMAGE, "arrays of bytes"),
+        ([Image.new("L", (4, 4)), None] * 20, Kind.IMAGE, "images, 50 % missing"),
+        ([(8_000, np.zeros(i)) for i in range(N)], Kind.AUDIO, "pairs of a rate and samples"),
+        ([[[0.5] * 9, 8_000], None] * 20, Kind.AUDIO, "50 % missing"),
         ([PNG, None] * 20, Kind.IMAGE, "bytes of image files"),
         ([b"RIFF\0\0\0\0WAVEfmt"] * N, Kind.AUDIO, "bytes of audio files"),
         ([b"RIFF\0\0\0\0WEBPVP8"] * N, Kind.IMAGE, "bytes of image files"),
@@ -246,7 +261,60 @@ def test_types_of_converted_columns() -> None:
     assert values_of(columns)["c"].tolist() == [1, MISSING_CODE, 0]
     np.testing.assert_array_equal(values_of(columns)["b"], [1, np.nan, 0])
     assert values_of(columns)["s"][0].dtype == np.float64
+    assert values_of(columns)["s"][0].tolist() == [[1], [2]]
     assert values_of(columns)["s"][1] is None
+    assert values_of(columns)["i"][0].tolist() == [[[0]]]
+    assert values_of(columns)["i"][1] is None
+
+
+def test_sequences_are_steps_of_channels() -> None:
+    cells = [[1, None, 3], [], None, [np.inf, 1e31, -1e30]]
+    values = typed(schema_of(a=[[1.0, 2.0], [3.0]] * 20), a=cells)
+    np.testing.assert_array_equal(values[0], [[1], [np.nan], [3]])
+    assert values[1].shape == (0, 1)
+    assert values[2] is None
+    np.testing.assert_array_equal(values[3], [[np.nan], [np.nan], [-1e30]])
+    two = typed(schema_of(a=[[[1, 2]], [[3, 4], [5, 6]]] * 20), a=[[], [[1, 2], [3, None]]])
+    assert two[1].shape == (2, 2)
+    frames = [pl.DataFrame({"a": [[1.0, 2.0], None, [3.0]]}), pa.table({"a": [[1, 2], None, [3]]})]
+    for frame in frames:
+        table = read_table(frame)
+        found = values_of(infer(table, {}).convert(table))["a"]
+        assert [None if c is None else c.tolist() for c in found] == [[[1], [2]], None, [[3]]]
+
+
+def test_sequences_of_unequal_channels_are_refused_by_row() -> None:
+    schema = schema_of(a=[np.zeros((3, 2)), np.zeros((5, 2))] * 20)
+    with pytest.raises(DataError, match=r"column 'a', row 2: .*\(4, 3\) among those of 2 channels"):
+        typed(schema, a=[np.zeros((3, 2)), [], np.zeros((4, 3))])
+
+
+def test_kinds_of_lists_and_arrays_can_be_set() -> None:
+    digits = read_table({"a": np.arange(3 * 64.0).reshape(3, 8, 8), "b": [1, 2, 3]})
+    images = values_of(infer(digits, {"a": "image"}).convert(digits))["a"]
+    assert [image.shape for image in images] == [(8, 8, 1)] * 3
+    assert images[1].dtype == np.float32
+    pair = read_table({"a": [(5, [1, 2]), (6, [1, 2])], "b": [1, 2]})
+    with pytest.raises(DataError, match="column 'a', row 0: a list of numbers was expected"):
+        infer(pair, {"a": "sequence"}).convert(pair)
+    with pytest.raises(DataError, match="column 'a', row 0: a sound is a pair"):
+        infer(digits, {"a": "audio"}).convert(digits)
+
+
+def test_files_that_do_not_exist_are_named_with_column_and_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "pictures").mkdir()
+    names = [f"pictures/{i}.png" for i in range(N)]
+    for name in names[:5]:
+        (tmp_path / name).write_bytes(PNG)
+    schema = schema_of(a=names)
+    with pytest.raises(DataError, match=r"column 'a', row 0: .*pictures/0.png' does not exist: "):
+        typed(schema, a=names)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match=r"column 'a', row 5: .*pictures/5.png' does not exist: "):
+        typed(schema, a=names)
+    assert [image.shape for image in typed(schema, a=names[:5])] == [(1, 1, 1)] * 5
 
 
 def test_numbers_are_not_copied() -> None:
@@ -366,6 +434,9 @@ def test_dates_as_text() -> None:
         ([[1], [2]], [["x"]], "a list of numbers was expected"),
         ([[1], [2]], [[1, [2]]], "a list of numbers was expected"),
         ([PNG, PNG + b"1"], [1.5], "image bytes or the path of an image file was expected"),
+        ([PNG, PNG + b"1"], [PNG, PNG[:30]], "column 'a', row 1: bytes .* are no image"),
+        ([[1], [2]], [1, 2], "one row is a list with one dict"),
+        ([[1], [2]], [[1], np.zeros((2, 2, 2))], r"row 1: .*of shape \(2, 2, 2\)"),
     ],
 )
 def test_values_that_do_not_fit(fitted: Any, given_now: Any, words: str) -> None:
@@ -553,7 +624,7 @@ def test_other_tables_convert_or_are_refused_in_our_own_words(
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="the real tables of ../shared/data are absent")
-def test_real_tables() -> None:
+def test_real_tables(monkeypatch: pytest.MonkeyPatch) -> None:
     expected = {
         ("bikeshare", "datetime"): Kind.DATETIME,
         ("sms", "text"): Kind.TEXT,
@@ -570,6 +641,7 @@ def test_real_tables() -> None:
         meta = json.loads(notes.read_text())
         (train,) = notes.parent.glob("train.*")
         (test,) = notes.parent.glob("test.*")
+        monkeypatch.chdir(notes.parent)  # files are named relative to the folder
         data = prepare(train, target=meta["target"])
         schema = infer(data.table, {})
         fitted = schema.convert(data.table)

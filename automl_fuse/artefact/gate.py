@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from automl_fuse.errors import ExportError
-from automl_fuse.specs import MISSING_CODE, UNSEEN_CODE, Columns, Kind
+from automl_fuse.specs import MISSING_CODE, UNSEEN_CODE, Columns, Kind, Sound
 
 if TYPE_CHECKING:
     from automl_fuse.artefact.portable import PortablePipeline
@@ -79,8 +79,14 @@ def _compare(
 
 
 def _described(rows: Columns, row: int) -> str:
-    cells = [f"{column.name}={rows.values[column.name][row]!r}" for column in rows.columns]
+    cells = [f"{column.name}={_shown(rows.values[column.name][row])}" for column in rows.columns]
     return ", ".join(cells[:20])
+
+
+def _shown(cell: Any) -> str:
+    if isinstance(cell, Sound):
+        return f"a sound of {len(cell.samples)} samples"
+    return f"an array of shape {cell.shape}" if isinstance(cell, np.ndarray) else repr(cell)
 
 
 def awkward_rows(sample: Columns) -> Columns:
@@ -103,12 +109,7 @@ def _awkward(column: Column, plain: Array, copy: int, rng: np.random.Generator) 
     """Return values to put in the place of others; the first copy changes numbers a little."""
     n = len(plain)
     if column.kind is Kind.NUMERIC:
-        if copy == 0:
-            with np.errstate(over="ignore"):
-                return plain.astype(np.float32).astype(np.float64)
-        if copy == 1:
-            return np.round(plain * 2) / 2
-        return rng.choice(np.array(_NUMBERS), n)
+        return _awkward_numbers(plain, copy, rng)
     if column.kind is Kind.BOOLEAN:
         return rng.choice(np.array([0.0, 1.0, np.nan]), n)
     if column.kind is Kind.CATEGORY:
@@ -118,4 +119,26 @@ def _awkward(column: Column, plain: Array, copy: int, rng: np.random.Generator) 
         return rng.choice(np.array(_DATES, dtype="datetime64[us]"), n)
     if column.kind is Kind.TEXT:
         return rng.choice(np.array(_TEXTS, dtype=object), n)
+    if column.kind in {Kind.IMAGE, Kind.AUDIO, Kind.SEQUENCE}:
+        return np.fromiter((_least(cell, rng) for cell in plain), dtype=object, count=n)
     return plain
+
+
+def _awkward_numbers(plain: Floats, copy: int, rng: np.random.Generator) -> Floats:
+    if copy == 0:
+        with np.errstate(over="ignore"):
+            return plain.astype(np.float32).astype(np.float64)
+    if copy == 1:
+        return np.round(plain * 2) / 2
+    return rng.choice(np.array(_NUMBERS), len(plain))
+
+
+def _least(cell: Any, rng: np.random.Generator) -> Any:
+    """Return no cell, or as little of one as there can be."""
+    if cell is None or rng.random() < 0.5:
+        return None
+    if isinstance(cell, Sound):
+        return Sound(cell.rate, cell.samples[: rng.integers(2)])
+    if cell.ndim == 2:
+        return rng.choice([1.0, np.nan]) * cell[: rng.integers(3)]
+    return cell[:1, : rng.integers(1, 3)]

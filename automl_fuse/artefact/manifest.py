@@ -92,7 +92,8 @@ class Golden:
     Attributes
     ----------
     columns : mapping of str to list
-        Raw values.
+        Raw values; images and sequences are lists of numbers or of lists, sounds pairs of a rate
+        and samples.
     label : array of shape (n_rows,) or None
         Expected labels; None in regression.
     prediction : float64 array of shape (n_rows, n_outputs)
@@ -309,6 +310,8 @@ def _unseen(fields: Fields, column: Column) -> str:
 
 
 def _prepared(fields: Fields, name: str, columns: Mapping[str, Column]) -> Prepared:
+    from automl_fuse.front_end import CELL_STEPS  # most files have no need of it
+
     width = fields.integer("width", 1)
     step = {
         "kind": fields.text("kind"),
@@ -317,8 +320,10 @@ def _prepared(fields: Fields, name: str, columns: Mapping[str, Column]) -> Prepa
         "width": width,
     }
     column = _column(fields, columns)
-    if column.kind is not Kind.TEXT and column.kind is not Kind.CATEGORY:
-        fields.refuse("column", "a column of text was expected")
+    form = CELL_STEPS.get(fields.text("kind"))
+    reads = Kind.TEXT if form is None else form.reads
+    if column.kind is not reads and (reads, column.kind) != (Kind.TEXT, Kind.CATEGORY):
+        fields.refuse("column", f"a column of the kind {reads.value} was expected")
     return Prepared(name=name, column=column, step=step, width=width)
 
 
@@ -373,6 +378,9 @@ def _cells(fields: Fields, name: str, columns: Mapping[str, Column]) -> list[Any
     if columns[name].kind in {Kind.NUMERIC, Kind.BOOLEAN}:
         cells = fields.items(name, _is_number_cell, "numbers")
         return [float(cell) if isinstance(cell, str) else cell for cell in cells]
+    if columns[name].kind in {Kind.IMAGE, Kind.AUDIO, Kind.SEQUENCE}:
+        # The way into a table, by which rows are read, looks at what they hold.
+        return fields.items(name, lambda cell: cell is None or isinstance(cell, list), "lists")
     return fields.items(name, lambda cell: cell is None or isinstance(cell, str), "texts")
 
 

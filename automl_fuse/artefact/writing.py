@@ -13,6 +13,7 @@ import numpy as np
 
 from automl_fuse.artefact import gate
 from automl_fuse.artefact.digest import BLANK, DIGEST_KEY, MANIFEST_KEY, sign
+from automl_fuse.artefact.invented import INVENTABLE, invented, typed
 from automl_fuse.artefact.loading import open_bytes
 from automl_fuse.artefact.manifest import FORMAT
 from automl_fuse.budget import now
@@ -148,27 +149,36 @@ def _classes(classes: Array | None) -> dict[str, Any] | None:
 def golden(pipeline: Pipeline) -> dict[str, Any]:
     """Return rows with the predictions that whoever loads the file must get.
 
-    Every column is shuffled on its own, so that no row of the training table is given away; the
-    last row is all missing, the one before has categories that were never seen.
+    Every column is shuffled on its own, so that no row of the training table is given away, and
+    images, sounds and sequences are made up; the last row is all missing, the one before has
+    categories that were never seen.
     """
     sample = pipeline.sample
     rng = np.random.default_rng(0)
-    values = {
-        column.name: _with_odd_end(
-            column, sample.values[column.name][rng.permutation(sample.n_rows)[:GOLDEN_ROWS]]
-        )
-        for column in sample.columns
-    }
+    values: dict[str, Array] = {}
+    cells: dict[str, list[Any]] = {}
+    for column in sample.columns:
+        known = sample.values[column.name][rng.permutation(sample.n_rows)]
+        values[column.name], cells[column.name] = _golden_column(column, known, rng)
     n_rows = len(next(iter(values.values())))
     rows = type(sample)(columns=sample.columns, values=values, n_rows=n_rows)
     labels, numbers = pipeline.predict_typed(rows)
-    readable = [column for column in rows.columns if column.kind in _JSON]
-    found: dict[str, Any] = {
-        "columns": {c.name: [_JSON[c.kind](c, v) for v in values[c.name]] for c in readable}
-    }
+    found: dict[str, Any] = {"columns": cells}
     if pipeline.classes_ is None:
         return found | {VALUE: numbers[:, 0].tolist()}
     return found | {"label": labels.tolist(), PROBABILITIES: numbers.tolist()}
+
+
+def _golden_column(
+    column: Column, known: Array, rng: np.random.Generator
+) -> tuple[Array, list[Any]]:
+    """Return typed cells of one column, and these as JSON values."""
+    if column.kind not in INVENTABLE:
+        values = _with_odd_end(column, known[:GOLDEN_ROWS])
+        return values, [_JSON[column.kind](column, value) for value in values]
+    n_cells = min(len(known), GOLDEN_ROWS) + 1
+    cells = [*invented(column.kind, known, n_cells, rng), None]
+    return typed(column, cells), cells
 
 
 def _with_odd_end(column: Column, values: Array) -> Array:

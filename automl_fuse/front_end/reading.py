@@ -10,12 +10,27 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from automl_fuse.errors import ArtefactError
+from automl_fuse.front_end.images import ImageSummary, Pixels
+from automl_fuse.front_end.sequences import PaddedSequence, SequenceSummary
+from automl_fuse.front_end.sounds import AudioSummary, LogMel
 from automl_fuse.front_end.terms import Cut, TermPlaces, TermWeights, TextSplit, Vocabulary
 from automl_fuse.front_end.texts import TextShape
+from automl_fuse.front_end.tokens import Tokens
 
 if TYPE_CHECKING:
+    from automl_fuse.front_end.cells import CellStep
     from automl_fuse.front_end.texts import Step, Texts
     from automl_fuse.specs import Floats
+
+
+MOST_COLUMNS: Final = 1 << 20
+"""Columns of images, sounds, sequences and tokens: a file must not fill the memory."""
+
+CELL_STEPS: Final[Mapping[str, type[CellStep]]] = {
+    step.name: step
+    for step in (Pixels, ImageSummary, LogMel, AudioSummary, PaddedSequence, SequenceSummary)
+}
+"""Steps that read other cells than texts, by name."""
 
 
 def run_step(step: Mapping[str, Any], values: Texts) -> Floats:
@@ -26,7 +41,8 @@ def run_step(step: Mapping[str, Any], values: Texts) -> Floats:
     step : mapping
         See ``read_step``, which need run only once where rows come one by one.
     values : array or sequence of shape (n_rows,)
-        Texts, None where missing, which is the empty text.
+        Texts, None where missing, which is the empty text; or an array of the cells of another
+        kind of column, as ``specs.Columns`` describes them.
 
     Returns
     -------
@@ -38,7 +54,7 @@ def run_step(step: Mapping[str, Any], values: Texts) -> Floats:
     ArtefactError
         If the step is unknown, or its settings are malformed.
     DataError
-        If a value is neither a text nor None.
+        If a value is not of the kind that the step reads.
     """
     return read_step(step)(values)
 
@@ -50,7 +66,7 @@ def read_step(step: Mapping[str, Any]) -> Step:
     ----------
     step : mapping
         JSON values under ``kind``, ``settings`` and ``width``; what else it holds, such as the
-        name of the column, is not read. There are three kinds:
+        name of the column, is not read. The kinds that read texts:
 
         ``term_weights``
             TF-IDF weights of terms: see ``TermWeights``. Settings: ``split`` (``"ngrams"`` or
@@ -62,6 +78,12 @@ def read_step(step: Mapping[str, Any]) -> Step:
             row, the least byte first, in Base64.
         ``text_shape``
             Length and make-up of a text: see ``TextShape``. Settings: ``characters``.
+        ``tokens``
+            Codes of the pieces of a text: see ``Tokens``. Settings: ``characters``, ``length``
+            and ``vocabulary`` (distinct pieces, in the order of their codes).
+
+        Those that read images, sounds and sequences are ``CELL_STEPS``; their settings are the
+        fields of these classes, whole numbers from 1 on.
 
     Raises
     ------
@@ -117,6 +139,30 @@ def _read_text_shape(kind: str, settings: Mapping[str, Any]) -> TextShape:
     return TextShape(characters=_read_characters(kind, settings))
 
 
+def _read_tokens(kind: str, settings: Mapping[str, Any]) -> Tokens:
+    length, pieces = settings["length"], settings["vocabulary"]
+    inside = isinstance(length, int) and not isinstance(length, bool) and 1 <= length < MOST_COLUMNS
+    _require(inside, kind, "length", length, f"a whole number from 1 to {MOST_COLUMNS - 1}")
+    texts = isinstance(pieces, list) and all(isinstance(piece, str) and piece for piece in pieces)
+    _require(texts, kind, "vocabulary", pieces, "a list of texts, none of them empty")
+    distinct = len(set(pieces)) == len(pieces)
+    _require(distinct, kind, "vocabulary", pieces, "a list without repetitions")
+    characters = _read_characters(kind, settings)
+    return Tokens(characters=characters, length=length, vocabulary=tuple(pieces))
+
+
+def _read_cell_step(kind: str, settings: Mapping[str, Any]) -> CellStep:
+    build = CELL_STEPS[kind]
+    for name, most in build.limits.items():
+        value = settings[name]
+        inside = isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= most
+        _require(inside, kind, name, value, f"a whole number from 1 to {most}")
+    step = build(**settings)
+    bounded = step.width <= MOST_COLUMNS
+    _require(bounded, kind, "settings", dict(settings), f"of at most {MOST_COLUMNS} columns")
+    return step
+
+
 def _read_characters(kind: str, settings: Mapping[str, Any]) -> int:
     value = settings["characters"]
     positive = isinstance(value, int) and not isinstance(value, bool) and value > 0
@@ -142,12 +188,12 @@ def _shown(value: object) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-_Reader = Callable[[str, Mapping[str, Any]], "TermWeights | TermPlaces | TextShape"]
-
 _WEIGHTS = {"split", "characters", "vocabulary", "rarity"}
 
-_READERS: Final[dict[str, tuple[set[str], _Reader]]] = {
+_READERS: Final[dict[str, tuple[set[str], Callable[[str, Mapping[str, Any]], Step]]]] = {
     "term_weights": (_WEIGHTS, _read_term_weights),
     "term_places": (_WEIGHTS | {"axes"}, _read_term_places),
     "text_shape": ({"characters"}, _read_text_shape),
+    "tokens": ({"characters", "length", "vocabulary"}, _read_tokens),
+    **{kind: (set(step.limits), _read_cell_step) for kind, step in CELL_STEPS.items()},
 }

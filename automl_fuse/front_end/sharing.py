@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from automl_fuse.errors import ArtefactError
+from automl_fuse.errors import ArtefactError, DataError
+from automl_fuse.front_end.cells import CellStep
 from automl_fuse.front_end.reading import read_step
 from automl_fuse.front_end.terms import Cells, TermStep, Vocabulary, words_of
 from automl_fuse.front_end.texts import TextShape, chunks
+from automl_fuse.front_end.tokens import Tokens
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -59,16 +61,19 @@ class FrontEnd:
         Parameters
         ----------
         columns : mapping of str to array or sequence of shape (n_rows,)
-            Texts of the columns that are read, None where missing.
+            Texts, or other cells, of the columns that are read, None where missing.
 
         Raises
         ------
         DataError
-            If a value is neither a text nor None.
+            If a value is not of the kind that a step reads.
         """
         made: dict[str, Floats] = {}
         for name, column in self._columns.items():
-            made |= column(columns[name])
+            try:
+                made |= column(columns[name])
+            except DataError as error:
+                raise DataError(f"column {name!r}: {error}") from error
         return made
 
 
@@ -77,7 +82,10 @@ class _Column:
 
     def __init__(self, steps: Mapping[str, Step]) -> None:
         self._widths = {name: step.width for name, step in steps.items()}
-        self._shapes = {name: s for name, s in steps.items() if isinstance(s, TextShape)}
+        self._cells = {name: s for name, s in steps.items() if isinstance(s, CellStep)}
+        if 0 < len(self._cells) < len(steps):
+            raise ArtefactError("front-end steps of texts and of other cells read one column")
+        self._whole = {n: s for n, s in steps.items() if isinstance(s, TextShape | Tokens)}
         alike: dict[Cut, dict[str, TermStep]] = defaultdict(dict)
         for name, step in steps.items():
             if isinstance(step, TermStep):
@@ -85,18 +93,20 @@ class _Column:
         self._shared = [_Shared(cut, of_cut) for cut, of_cut in alike.items()]
 
     def __call__(self, values: Texts) -> dict[str, Floats]:
+        if self._cells:
+            return {name: step(values) for name, step in self._cells.items()}
         made = {name: np.zeros((len(values), width)) for name, width in self._widths.items()}
         for rows, texts in chunks(values):
-            for name, shape in self._shapes.items():
-                shape.fill(made[name][rows], texts)
+            for name, step in self._whole.items():
+                step.fill(made[name][rows], texts)
             longest = max(map(len, texts))
             words: dict[int, list[list[str]]] = {}
             for shared in self._shared:
                 characters = min(shared.cut.characters, longest)
                 if characters not in words:
                     words[characters] = words_of(texts, characters)
-                for name, step, counts in shared.counted(words[characters]):
-                    step.fill(made[name][rows], counts)
+                for name, counted, counts in shared.counted(words[characters]):
+                    counted.fill(made[name][rows], counts)
         return made
 
 

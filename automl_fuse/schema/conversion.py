@@ -8,7 +8,8 @@ import numpy as np
 
 from automl_fuse.schema.cells import first_present, holds, unfit
 from automl_fuse.schema.dates import parse_dates
-from automl_fuse.specs import Array, Column, Floats, Kind
+from automl_fuse.schema.media import to_images, to_sequences, to_sounds
+from automl_fuse.specs import Array, Column, Kind
 from automl_fuse.table import NULL_TEXTS, format_cell, parse_numbers
 
 if TYPE_CHECKING:
@@ -92,48 +93,13 @@ def _to_datetime(column: Column, values: Array) -> Array:
     return moments
 
 
-def _to_sequence(column: Column, values: Array) -> Array:
-    first = first_present(values)
-    cells = np.full(len(values), None, dtype=object)
-    if first < 0:
-        return cells
-    if values.dtype != object:
-        raise unfit(column, first, values[first], "a list of numbers")
-    for row, value in enumerate(values):
-        if value is not None:
-            cells[row] = _sequence(value)
-            if cells[row] is None:
-                raise unfit(column, row, value, "a list of numbers")
-    return cells
-
-
-def _sequence(value: object) -> Floats | None:
-    """Return the numbers of one cell, or None where it is no regular list of numbers."""
-    if not isinstance(value, list | tuple | np.ndarray):
-        return None
-    try:
-        return np.asarray(value, dtype=np.float64)
-    except (TypeError, ValueError):
-        return None
-
-
-def _to_files(column: Column, values: Array) -> Array:
-    first = first_present(values)
-    if first < 0:
-        return np.full(len(values), None, dtype=object)
-    if values.dtype != object or isinstance(values[first], bool):
-        expected = f"{column.kind.value} bytes or the path of an {column.kind.value} file"
-        raise unfit(column, first, values[first], expected)
-    return values
-
-
 CONVERTERS: Mapping[Kind, Callable[[Column, Array], Array]] = {
     Kind.NUMERIC: _to_numeric,
     Kind.BOOLEAN: _to_boolean,
     Kind.DATETIME: _to_datetime,
     Kind.TEXT: to_texts,
-    Kind.SEQUENCE: _to_sequence,
-    Kind.IMAGE: _to_files,
-    Kind.AUDIO: _to_files,
+    Kind.SEQUENCE: to_sequences,
+    Kind.IMAGE: to_images,
+    Kind.AUDIO: to_sounds,
 }
 """How columns of each kind are converted; categories have look-ups of their own."""

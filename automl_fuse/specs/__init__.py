@@ -24,10 +24,12 @@ from automl_fuse.specs.forests import Forest, ForestModel, Link, Split, link_to_
 from automl_fuse.specs.tables import (
     MISSING_CODE,
     UNSEEN_CODE,
+    Block,
     Column,
     Columns,
     Matrix,
     Rows,
+    Sound,
 )
 from automl_fuse.specs.words import (
     ALL_TASKS,
@@ -71,6 +73,7 @@ if TYPE_CHECKING:
     from automl_fuse.specs.registering import Spec
     from automl_fuse.specs.running import (
         ALL_ROWS,
+        Errand,
         Event,
         Executor,
         ExecutorContext,
@@ -79,6 +82,7 @@ if TYPE_CHECKING:
         JobResult,
         Observer,
         ObserverSpec,
+        RemoteRunner,
         Runner,
     )
     from automl_fuse.specs.settings import (
@@ -106,6 +110,7 @@ __all__ = [
     "REGRESSION",
     "UNSEEN_CODE",
     "Array",
+    "Block",
     "Column",
     "Columns",
     "Compressor",
@@ -116,6 +121,7 @@ __all__ = [
     "Edit",
     "Encoder",
     "EncoderSpec",
+    "Errand",
     "Event",
     "Executor",
     "ExecutorContext",
@@ -148,11 +154,13 @@ __all__ = [
     "Prediction",
     "Proposal",
     "Refit",
+    "RemoteRunner",
     "Rows",
     "Runner",
     "Selection",
     "Settings",
     "Shape",
+    "Sound",
     "Space",
     "Spec",
     "Split",

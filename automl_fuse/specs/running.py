@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 if TYPE_CHECKING:
@@ -36,6 +36,10 @@ class Job:
         What is done, in place of fitting, to the fold model of the member ``source``.
     source : str
         Name of that member.
+    max_rows : int or None
+        Of a fold with more training rows, a sample of about so many is encoded and fitted to,
+        the same for every member; validation rows are all predicted. Students read all rows,
+        and an edit those of its source, whatever it says.
     """
 
     member: str
@@ -46,6 +50,7 @@ class Job:
     student: Student | None = None
     edit: Edit | None = None
     source: str = ""
+    max_rows: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,8 +69,13 @@ class JobResult:
         Size of the fitted fold model in the run directory.
     n_features : int
         Features that the learner read.
+    n_rows : int
+        Training rows of the fold, or of the sample of them that was asked for.
     error : str
         Traceback, empty on success.
+    lost : bool
+        Whether it failed because the machine that it ran on was lost, which says nothing about
+        its learner.
     """
 
     job: Job
@@ -74,19 +84,91 @@ class JobResult:
     predict_seconds: float
     bytes: int
     n_features: int = 0
+    n_rows: int = 0
     error: str = ""
+    lost: bool = False
 
 
 Runner: TypeAlias = Callable[[Job], JobResult]
 
 
 @dataclass(frozen=True, kw_only=True)
+class Errand:
+    """A job for a machine that cannot reach the run directory.
+
+    Attributes
+    ----------
+    job : Job
+        What to run.
+    reads : tuple of str
+        Files of the run directory that it reads.
+    known : tuple of str
+        Files that the run directory has, and need not be sent back.
+    """
+
+    job: Job
+    reads: tuple[str, ...] = ()
+    known: tuple[str, ...] = ()
+
+
+class RemoteRunner(Protocol):
+    """A runner for machines that cannot reach the run directory: files travel as bytes.
+
+    It is picklable, and large: it holds the training data. Send it to each machine once. Names
+    of files are relative to the run directory, with ``/`` between; a file never changes.
+    """
+
+    def errand(self, job: Job) -> Errand:
+        """Return what to send for a job; called where the run directory is."""
+
+    def content(self, name: str) -> bytes:
+        """Return a file of ``Errand.reads``; called where the run directory is."""
+
+    def prepare(self) -> None:
+        """Import what jobs will need, so that the first is not late; called in a worker."""
+
+    def run(
+        self, errand: Errand, fetch: Callable[[str], bytes]
+    ) -> tuple[JobResult, Mapping[str, bytes]]:
+        """Run a job anywhere; return its result, and the files that it wrote.
+
+        ``fetch`` gives the content of each of ``errand.reads`` that this process has not had.
+        """
+
+    def keep(self, files: Mapping[str, bytes]) -> None:
+        """Write files that came back into the run directory.
+
+        Raises
+        ------
+        RunError
+            If one cannot be written.
+        """
+
+
+@dataclass(frozen=True, kw_only=True)
 class ExecutorContext:
-    """What an executor is given: a picklable ``runner``, workers to use, threads of each."""
+    """What an executor is given.
+
+    Attributes
+    ----------
+    runner : callable
+        Runs a job; picklable. It reads and writes files of the run directory.
+    n_workers, n_threads : int
+        Jobs that may run at once, and threads of each.
+    remote : RemoteRunner or None
+        In place of ``runner``, for machines that cannot reach the run directory.
+    options : mapping
+        ``Settings.executor_options``.
+    memory_limit : int or None
+        Bytes that this process and all workers together may hold: the executor sees to it.
+    """
 
     runner: Runner
     n_workers: int
     n_threads: int
+    remote: RemoteRunner | None = None
+    options: Params = field(default_factory=dict)
+    memory_limit: int | None = None
 
 
 class Executor(Protocol):
@@ -111,11 +193,29 @@ class Executor(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class ExecutorSpec:
-    """A place where trials run."""
+    """A place where trials run.
+
+    Attributes
+    ----------
+    name : str
+        What ``Settings.executor`` says.
+    api_version : int
+        ``API_VERSION`` that it was made for.
+    build : callable
+        ``build(context)`` returns an executor that is ready.
+    cores : callable or None
+        ``cores(options)``, given ``Settings.executor_options``, returns how many cores there are:
+        by default as many workers are used. None for those of this machine.
+    requires : tuple of str
+        Modules that must be importable.
+    extra : str
+        Extra, or requirement, that installs them.
+    """
 
     name: str
     api_version: int
     build: Callable[[ExecutorContext], Executor]
+    cores: Callable[[Params], int] | None = None
     requires: tuple[str, ...] = ()
     extra: str = ""
 
@@ -127,8 +227,9 @@ class Event:
     Attributes
     ----------
     name : str
-        ``run_started``, ``trial_started``, ``trial_finished``, ``trial_failed``,
-        ``trial_stopped``, ``fused`` or ``run_finished``.
+        ``run_started``, ``stage_started``, ``trial_started``, ``trial_finished``,
+        ``trial_failed``, ``trial_stopped``, ``fused``, ``compressed``, ``run_finished`` or
+        ``run_failed``.
     seconds : float
         Since the run began.
     details : mapping

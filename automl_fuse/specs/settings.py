@@ -34,11 +34,15 @@ class Settings:
         Plugins to leave out; the variable ``AUTOML_FUSE_BLOCK`` (comma-separated) adds to it.
     require_plugins : tuple of str
         Plugins whose failure ends the run.
+    block_encoders : tuple of str
+        Encoders whose features no learner is to read: ``("target", "crosses")``, say.
     max_trials : int, optional
         Members to try, at most; of compressors, their portfolios only.
     stop_after_no_gain : float, optional
         Share of the time limit without a gain of the ensemble after which the search ends, all
         portfolios done; never if None.
+    target_transforms : bool
+        Whether, where the target has a long tail, learners are also tried on its logarithm.
     seed : int
         Seed of every random choice.
     output : str, optional
@@ -66,8 +70,10 @@ class Settings:
     plugins: tuple[str, ...] = ()
     block_plugins: tuple[str, ...] = ()
     require_plugins: tuple[str, ...] = ()
+    block_encoders: tuple[str, ...] = ()
     max_trials: int | None = None
     stop_after_no_gain: float | None = 0.25
+    target_transforms: bool = True
     seed: int = 0
     output: str | None = None
     executor: str = "processes"

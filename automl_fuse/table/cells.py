@@ -44,6 +44,18 @@ def _family(kind: Any) -> str:
     return "image" if kind.__module__.startswith("PIL.") else "nested"
 
 
+def may_be_missing(kind: type) -> bool:
+    """Return whether some cell of a type is missing: all of None's, NaN among floats, and so on."""
+    key: Any = kind
+    return _may_be_missing(key)
+
+
+@functools.lru_cache(maxsize=256)
+def _may_be_missing(kind: Any) -> bool:
+    values = (float, np.floating, Decimal, np.datetime64, np.timedelta64)
+    return kind.__name__ in _NULL_TYPES or issubclass(kind, values)
+
+
 def is_missing(cell: object) -> bool:
     """Return whether a cell is None, NaN, NaT or the NA of pandas."""
     if isinstance(cell, float | np.floating):

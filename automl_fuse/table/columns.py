@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from automl_fuse.errors import DataError
-from automl_fuse.table.cells import family_of, format_cell, is_missing, to_moment, to_seconds
+from automl_fuse.table.cells import (
+    family_of,
+    format_cell,
+    is_missing,
+    may_be_missing,
+    to_moment,
+    to_seconds,
+)
 from automl_fuse.table.dataset import Table
 from automl_fuse.table.raw import RawFrame, object_array
 
@@ -47,7 +54,11 @@ def where_missing(values: Array) -> NDArray[np.bool_]:
     if kind in "mM":
         return np.isnat(values)
     if kind == "O":
-        return np.fromiter(map(is_missing, values), np.bool_, len(values))
+        doubtful = {t for t in set(map(type, values.tolist())) if may_be_missing(t)}
+        if doubtful - {type(None)}:
+            return np.fromiter(map(is_missing, values), np.bool_, len(values))
+        if doubtful:
+            return np.fromiter((cell is None for cell in values.tolist()), np.bool_, len(values))
     return np.zeros(len(values), np.bool_)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -12,6 +12,10 @@ from automl_fuse.table.raw import object_array
 
 if TYPE_CHECKING:
     from automl_fuse.specs import Array
+
+MANY_ROWS: Final = 1_000
+"""Rows from which equal texts of a column are made one object: Arrow and polars give a new one
+for each cell, which takes several times what the text does."""
 
 
 def raw_column(name: str, values: object) -> tuple[Array, bool]:
@@ -74,7 +78,17 @@ def pandas_column(series: Any) -> tuple[Array, bool]:
         if series.isna().any():
             return series.to_numpy(dtype=np.float64, na_value=np.nan), False
         return series.to_numpy(dtype=dtype.numpy_dtype), False
-    return series.to_numpy(dtype=object, na_value=None), False
+    return _objects(series, texts=isinstance(dtype, pandas.StringDtype)), False
+
+
+def _objects(series: Any, *, texts: bool) -> Array:
+    if texts and len(series) >= MANY_ROWS:
+        codes, distinct = series.factorize()
+        levels = object_array([*distinct, None])
+        shared: Array = levels[codes]
+        return shared
+    cells: Array = series.to_numpy(dtype=object, na_value=None)
+    return cells
 
 
 def through_narwhals(native: object, *, series: bool) -> Any:
@@ -105,4 +119,7 @@ def narwhals_column(series: Any) -> tuple[Array, bool]:
         return object_array(series.to_list()), False
     if isinstance(dtype, nw.Datetime) and dtype.time_zone is not None:
         series = series.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
+    if isinstance(dtype, nw.String) and len(series) >= MANY_ROWS:
+        known: dict[Any, Any] = {}
+        return object_array(known.setdefault(text, text) for text in series.to_list()), False
     return np.asarray(series.to_numpy()), False

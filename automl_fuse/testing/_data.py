@@ -19,16 +19,20 @@ from automl_fuse.specs import (
     Rows,
     Task,
 )
+from automl_fuse.testing._media import MEDIA, media_cells, odd_cells
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-KEEP_MISSING = frozenset({"numbers", "codes", "ordinals", "calendar"})
+KEEP_MISSING = frozenset(
+    {"numbers", "codes", "ordinals", "calendar", "summaries"}
+    | {f"{kind}_summary" for kind in ("image", "audio", "sequence")}
+)
 """Encoders that leave missing values, as NaN, to the learner."""
 GIVE_CODES = frozenset({"codes"})
 """Encoders that give category codes, not numbers."""
 CARDINALITY = 4
-MAKEABLE = frozenset({Kind.NUMERIC, Kind.BOOLEAN, Kind.CATEGORY, Kind.DATETIME, Kind.TEXT})
+MAKEABLE = frozenset(kind for kind in Kind if not kind.is_dropped)
 """Kinds of column that ``sample_columns`` can make."""
 _MOMENTS = (
     *("NaT", "0001-01-01", "1582-10-15", "1900-02-28T23:59:59.999999", "1900-03-01"),
@@ -131,6 +135,8 @@ def _sample_values(kind: Kind, random: np.random.Generator, n_rows: int) -> Arra
     if kind is Kind.TEXT:
         sentences = [" ".join(random.choice(_WORDS, size=4)) for _ in range(n_rows)]
         return np.array([None if m else s for m, s in zip(missing, sentences, strict=True)], object)
+    if kind in MEDIA:
+        return media_cells(kind, random, missing)
     numbers = random.normal(size=n_rows)
     values = (numbers > 0).astype(np.float64) if kind is Kind.BOOLEAN else numbers
     return np.where(missing, np.nan, values)
@@ -141,7 +147,7 @@ def all_missing(columns: Columns) -> Columns:
     empty: dict[Kind, object] = {
         Kind.CATEGORY: MISSING_CODE,
         Kind.DATETIME: np.datetime64("NaT", "us"),
-        Kind.TEXT: None,
+        **dict.fromkeys((Kind.TEXT, *MEDIA)),
     }
     values = {
         c.name: np.full_like(columns.values[c.name], empty.get(c.kind, np.nan))
@@ -155,7 +161,7 @@ def odd_columns(columns: Columns) -> Columns:
 
     Each row takes one odd value of each column, in an order of its own for each column: numbers
     in single precision, tiny, huge and infinite; all codes, unseen ones included; dates long
-    ago and far ahead; empty, long and foreign texts.
+    ago and far ahead; empty, long and foreign texts; images, sounds and sequences of other sizes.
     """
     odd = {c.name: _odd_values(c, columns.values[c.name]) for c in columns.columns}
     n_rows = max([len(values) for values in odd.values()], default=0)
@@ -175,6 +181,8 @@ def _odd_values(column: Column, values: Array) -> Array:
         return np.array([None, *_TEXTS], dtype=object)
     if column.kind is Kind.BOOLEAN:
         return np.array([0.0, 1.0, np.nan])
+    if column.kind in MEDIA:
+        return odd_cells(column.kind, values)
     single = values[:20].astype(np.float32).astype(np.float64)
     sizes = [0.0, 5e-324, 1e-30, 1e6, 2.0**53 + 2, 1e30, 1e300, np.inf]
     return np.concatenate([single, sizes, np.negative(sizes), [np.nan]])

@@ -94,6 +94,7 @@ def _require_matrix(features: Matrix, n_rows: int) -> None:
     same = len(features.cardinalities) == len(names)
     require(same, f"{len(names)} names, and {len(features.cardinalities)} cardinalities")
     require(not np.isinf(values).any(), "features hold infinities")
+    _require_blocks(features)
     for position in features.categorical:
         codes = values[:, position]
         codes = codes[~np.isnan(codes)]
@@ -101,13 +102,33 @@ def _require_matrix(features: Matrix, n_rows: int) -> None:
         require(inside.all(), f"{names[position]!r} holds {codes[~inside][:3]}, which are no codes")
 
 
+def _require_blocks(features: Matrix) -> None:
+    """Require that blocks lie side by side in the matrix, and hold numbers, none missing."""
+    taken: list[int] = []
+    for block in features.blocks:
+        taken += range(block.start, block.columns.stop)
+        taken += [] if block.length is None else [block.length]
+        inside = features.values[:, block.columns]
+        require(not np.isnan(inside).any(), f"the block of {block.column!r} holds NaN")
+        plain = not any(features.cardinalities[block.columns])
+        require(plain, f"the block of {block.column!r} holds category codes")
+        if block.length is not None:
+            steps = features.values[:, block.length]
+            counts = np.isin(steps, np.arange(block.shape[0] + 1)).all()
+            require(bool(counts), f"the lengths of {block.column!r} are {steps[:3]}")
+    within = all(0 <= position < len(features.names) for position in taken)
+    require(within, f"blocks {features.blocks} reach beyond {len(features.names)} features")
+    require(len(set(taken)) == len(taken), f"blocks {features.blocks} overlap")
+
+
 def gives_the_same_features_later(case: EncoderCase) -> None:
-    """Require that ``transform`` gives the names and cardinalities of ``fit_transform``."""
+    """Require that ``transform`` gives the names, kinds and blocks of ``fit_transform``."""
     encoder, features = case.fitted
     later = case.transform(encoder, case.other)
     require(later.names == features.names, f"{later.names} after {features.names}")
     same = later.cardinalities == features.cardinalities
     require(same, f"{later.cardinalities} after {features.cardinalities}")
+    require(later.blocks == features.blocks, f"{later.blocks} after {features.blocks}")
 
 
 def repeats_with_its_seed(case: EncoderCase) -> None:
@@ -265,7 +286,7 @@ def encoder_checks(spec: EncoderSpec, make_columns: MakeColumns | None = None) -
         The encoder.
     make_columns : callable, optional
         ``make_columns(n_rows, seed)`` gives a table of its kinds. Needed for kinds of which
-        the suite cannot make up values: image, audio, sequence.
+        the suite cannot make up values: identifiers and constants.
 
     Raises
     ------
