@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from automl_fuse.errors import SettingsError
+from automl_fuse.units import to_seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 MIN_SECONDS = 1.0
+HURRY = 2.0
+"""Seconds, at most, that each deadline gives which is set after a run was asked to end early."""
 
 
 class Stopwatch:
@@ -23,8 +32,43 @@ class Stopwatch:
         return time.perf_counter() - self._start
 
 
+class Stop:
+    """A request that a run end early with what it has; every deadline of this process heeds it.
+
+    A deadline that runs when the request is made is over at once, and those set afterwards are
+    short: the stages that are left then do the least that gives a pipeline.
+    """
+
+    def __init__(self) -> None:
+        self.moment = math.inf
+        self.is_heeded = False
+
+    @contextmanager
+    def heeded(self) -> Iterator[None]:
+        """Say that a run goes on which would end early, and take requests back at its end."""
+        self.is_heeded = True
+        try:
+            yield
+        finally:
+            self.is_heeded = False
+            self.moment = math.inf
+
+    def request(self) -> None:
+        """End early; a second request changes nothing."""
+        self.moment = min(self.moment, time.monotonic())
+
+    @property
+    def is_requested(self) -> bool:
+        """Whether the run is to end."""
+        return self.moment < math.inf
+
+
+STOP = Stop()
+"""The one of this process: what asks for an end, a signal, is for the whole process too."""
+
+
 class Deadline:
-    """A moment on this process's monotonic clock.
+    """A moment on this process's monotonic clock; a request to stop brings it forward.
 
     Parameters
     ----------
@@ -33,11 +77,13 @@ class Deadline:
     """
 
     def __init__(self, seconds: float) -> None:
-        self._moment = time.monotonic() + seconds
+        self._is_hurried = STOP.is_requested
+        self._moment = time.monotonic() + (min(seconds, HURRY) if self._is_hurried else seconds)
 
     def remaining(self) -> float:
         """Return the seconds left, negative when it has passed."""
-        return self._moment - time.monotonic()
+        moment = self._moment if self._is_hurried else min(self._moment, STOP.moment)
+        return moment - time.monotonic()
 
     def expired(self) -> bool:
         """Return whether the moment has passed."""
@@ -80,25 +126,26 @@ class Plan:
         )
 
 
-def plan(limit: float, *, compress: bool = True) -> Plan:
+def plan(limit: float | str, *, compress: bool = True) -> Plan:
     """Divide a time limit between search, fusion, compression and saving.
 
     Parameters
     ----------
-    limit : float
-        Seconds.
+    limit : float or str
+        Seconds, or a time such as ``"8h"``.
     compress : bool
         Whether smaller pipelines are wanted; if not, they get little time.
 
     Raises
     ------
     SettingsError
-        If the limit is not a number of at least one second.
+        If the limit is not a time of at least one second.
     """
+    limit = to_seconds(limit)
     if not limit >= MIN_SECONDS:
         raise SettingsError(
             f"time_limit={limit!r} is not a time of at least {MIN_SECONDS:g} second: "
-            "give seconds, for example time_limit=60."
+            "give seconds, for example time_limit=60, or a time such as '8h'."
         )
     closing = min(max(0.2, 0.03 * limit), 60.0)
     compressing = min(max(0.3, (0.2 if compress else 0.06) * limit), 900.0)
@@ -118,6 +165,11 @@ def plan(limit: float, *, compress: bool = True) -> Plan:
 def now() -> str:
     """Return the date and time in UTC, ISO 8601, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def seconds_since(moment: str) -> float:
+    """Return the seconds since a moment that ``now`` told, on this or another machine."""
+    return (datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds()
 
 
 def usable_cores() -> int:

@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 from automl_fuse.artefact import save
 from automl_fuse.assembly import Assembler, fingerprint
-from automl_fuse.budget import Stopwatch, plan
+from automl_fuse.budget import STOP, Stopwatch, plan
 from automl_fuse.compressing import compress
+from automl_fuse.configuration import ARGUMENTS, keep_configuration
 from automl_fuse.eligibility import eligible_learners, unread_columns
 from automl_fuse.errors import ExportError, SettingsError
 from automl_fuse.folds import make_folds, seed_of
 from automl_fuse.fronts import BALANCED, QUALITY, Limits, check_preference
 from automl_fuse.host import discover
-from automl_fuse.inventory import select, suggestion
+from automl_fuse.inventory import select, suggestion, without_encoders
+from automl_fuse.memory import within_limit
 from automl_fuse.metrics import implied_task, resolve
 from automl_fuse.observers import JsonLog, Observers, ProgressLine, is_terminal
 from automl_fuse.report import compressed_summary
@@ -52,7 +54,7 @@ def fit(  # noqa: PLR0913 - each is an option of every run
     y: Any = None,
     *,
     target: str | None = None,
-    time_limit: float = 60.0,
+    time_limit: float | str = 60.0,
     metric: Any = None,
     sample_weight: Any = None,
     groups: Any = None,
@@ -72,8 +74,8 @@ def fit(  # noqa: PLR0913 - each is an option of every run
         The target, if it is not a column of ``data``.
     target : str, optional
         The target column, if ``y`` is not given.
-    time_limit : float
-        Seconds that everything in here may take.
+    time_limit : float or str
+        Seconds that everything in here may take, or a time such as ``"90m"``, ``"8h"``.
     metric : str, scikit-learn scorer, or callable, optional
         The objective: by default log-loss in classification, RMSE in regression. One that is for
         numbers alone, such as ``"rmse"``, makes it regression.
@@ -108,12 +110,14 @@ def fit(  # noqa: PLR0913 - each is an option of every run
     NothingFittedError
         If no member could be fitted: the message says why for each.
     """
+    said = {name: value for name, value in locals().items() if name in ARGUMENTS}
     settings = settings or Settings()
     watch, times = Stopwatch(), plan(time_limit, compress=prefer != QUALITY)
     limits = check_preference(prefer, Limits(latency_ms=max_latency_ms, size_mb=max_size_mb))
     plugins = discover(
         block=settings.block_plugins, modules=settings.plugins, require=settings.require_plugins
     )
+    plugins = without_encoders(plugins, settings.block_encoders)
     read = partial(prepare, data, y, target=target, sample_weight=sample_weight, groups=groups)
     dataset = read(task=settings.task)
     meant = implied_task(metric, plugins.metrics)
@@ -132,8 +136,10 @@ def fit(  # noqa: PLR0913 - each is an option of every run
     for note in notes:
         _log.warning(note)
     with open_run(settings.output) as run:
+        if settings.output:
+            keep_configuration(run, said, settings)
         session = Session(
-            settings=settings,
+            settings=within_limit(settings),
             plugins=plugins,
             fusions=tuple(fusions.values()),
             compressors=tuple(compressors.values()),
@@ -154,7 +160,8 @@ def fit(  # noqa: PLR0913 - each is an option of every run
             "warnings": notes,
             "data_sha256": fingerprint(trial_data.columns, trial_data.y),
         }
-        return _run(session, learners, assembler, known)
+        with STOP.heeded(), session.observers.failing_aloud():
+            return _run(session, learners, assembler, known)
 
 
 def _run(
@@ -166,16 +173,20 @@ def _run(
     """Go through the stages; ``known`` is what the report says of the table."""
     watch, times, run = session.watch, session.times, session.run
     with executor_of(session, learners) as executor:
+        session.enters("search")
         outcome = search(session, learners, executor, assembler.warm)
         ends = {"search": watch.seconds()}
+        session.enters("fuse")
         if outcome.gainless_seconds is not None:
             session = _given_back(session, outcome.gainless_seconds)
         fused = fuse(session, outcome)
         summary = sum_up(session, outcome, fused) | known
         full = assemble(fused, assembler, summary)
         ends["fuse"] = watch.seconds()
+        session.enters("compress")
         compressed = compress(session, assembler, fused, executor, learners, full)
     ends["compress"] = watch.seconds()
+    session.enters("save")
     summary |= compressed_summary(compressed)
     pipeline = replace(full, report=summary, alternatives=compressed.pipelines)
     pipeline = pipeline.named(compressed.chosen)
@@ -187,7 +198,8 @@ def _run(
         _keep(pipeline, run, is_in_time=compressed.seconds_to_write <= spare)
         summary["seconds"] = session.seconds(outcome, ends)
         write_json(run.report, summary)
-    session.observers("run_finished", {"score": summary["score"]})
+    interrupted = summary["trials"]["interrupted"] or STOP.is_requested
+    session.observers("run_finished", {"score": summary["score"], "interrupted": interrupted})
     return pipeline
 
 

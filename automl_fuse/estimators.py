@@ -28,7 +28,7 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
     def __init__(
         self,
         *,
-        time_limit: float = 60.0,
+        time_limit: float | str = 60.0,
         metric: Any = None,
         settings: Settings | None = None,
     ) -> None:
@@ -92,8 +92,8 @@ class AutoFuseClassifier(ClassifierMixin, _Estimator):  # type: ignore[misc]
 
     Parameters
     ----------
-    time_limit : float
-        Seconds that ``fit`` may take.
+    time_limit : float or str
+        Seconds that ``fit`` may take, or a time such as ``"8h"``.
     metric : str, scikit-learn scorer, or callable, optional
         The objective; log-loss by default.
     settings : Settings, optional
@@ -145,8 +145,8 @@ class AutoFuseRegressor(RegressorMixin, _Estimator):  # type: ignore[misc]
 
     Parameters
     ----------
-    time_limit : float
-        Seconds that ``fit`` may take.
+    time_limit : float or str
+        Seconds that ``fit`` may take, or a time such as ``"8h"``.
     metric : str, scikit-learn scorer, or callable, optional
         The objective; RMSE by default.
     settings : Settings, optional

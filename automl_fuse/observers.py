@@ -6,12 +6,14 @@ import json
 import logging
 import shutil
 import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
+from automl_fuse.processes import identity
 from automl_fuse.specs import Event
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from automl_fuse.budget import Stopwatch
@@ -58,6 +60,15 @@ class Observers:
                 self._observers.remove(observer)
                 self._silence(f"observer {type(observer).__name__} raised {error!r}")
 
+    @contextmanager
+    def failing_aloud(self) -> Iterator[None]:
+        """Tell everyone of an exception that ends the run, and let it pass."""
+        try:
+            yield
+        except BaseException as error:
+            self("run_failed", {"error": str(error) or repr(error), "kind": type(error).__name__})
+            raise
+
     def _silence(self, reason: str) -> None:
         self.failures.append(reason)
         _log.warning("%s; it is told nothing more.", reason)
@@ -70,8 +81,10 @@ class JsonLog:
         self._path = path
 
     def notify(self, event: Event) -> None:
-        """Write an event."""
+        """Write an event; the first also says which process writes."""
         line = {"event": event.name, "seconds": event.seconds, **event.details}
+        if event.name == "run_started":
+            line["process"] = identity()
         with self._path.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(line, default=str) + "\n")
 
@@ -113,7 +126,7 @@ class ProgressLine:
             self._ensemble = details["loss"]
             self._current = f"fused by {details['fusion']}"
         self._draw(event.seconds)
-        if event.name == "run_finished":
+        if event.name in {"run_finished", "run_failed"}:
             self._stream.write("\n")
         self._stream.flush()
 

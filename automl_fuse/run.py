@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from automl_fuse.pipeline import Pipeline
 
 LOCK = "lock"
+CONFIGURATION = "fuse.toml"
 REPORT = "report.json"
 ARTEFACT = "model.onnx"
 PIPELINES = "pipelines.pkl"
@@ -52,6 +53,11 @@ class RunDirectory:
     def study(self) -> Path:
         """Optuna's journal, with one study for each learner and one for the fusion."""
         return self.root / "study.journal"
+
+    @property
+    def configuration(self) -> Path:
+        """The effective configuration, from which the run can be repeated."""
+        return self.root / CONFIGURATION
 
     @property
     def log(self) -> Path:
@@ -221,8 +227,8 @@ def _make(root: Path) -> None:
 
 _OURS = frozenset(
     {
-        ARTEFACT, "augmented", "encoders", LOCK, "log.jsonl", "members", "oof", PIPELINES, REPORT,
-        "runner.joblib", "study.journal", "teachers", "workers",
+        ARTEFACT, "augmented", CONFIGURATION, "encoders", LOCK, "log.jsonl", "members", "oof",
+        PIPELINES, REPORT, "runner.joblib", "study.journal", "teachers", "workers",
     }
 )  # fmt: skip
 

@@ -13,6 +13,7 @@ from automl_fuse.budget import Deadline, Stopwatch, now, usable_cores
 from automl_fuse.folds import cross_fitting, seed_of
 from automl_fuse.metrics import METRICS, loss_of
 from automl_fuse.specs import FusionContext, Settings
+from automl_fuse.targets import has_tail
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -91,6 +92,15 @@ class Session:
             return usable_cores()
         return spec.cores(self.settings.executor_options)
 
+    @property
+    def log_targets(self) -> bool:
+        """Whether the target has a tail whose logarithm is worth learning."""
+        return (
+            self.settings.target_transforms
+            and not self.data.task.is_classification
+            and has_tail(self.data.y)
+        )
+
     def fusion_context(self, until: float) -> FusionContext:
         """Return what fusions and compressors are told; ``until`` is seconds into the run."""
         return FusionContext(
@@ -126,6 +136,10 @@ class Session:
             "learners": [spec.name for spec in learners],
         }
         self.observers("run_started", details)
+
+    def enters(self, stage: str) -> None:
+        """Tell the observers which stage begins."""
+        self.observers("stage_started", {"stage": stage})
 
     def seconds(self, outcome: SearchOutcome, ends: Mapping[str, float]) -> dict[str, Any]:
         """Return where the time went; ``ends`` says when each stage ended, in their order."""

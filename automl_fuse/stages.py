@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from automl_fuse import report
+from automl_fuse.budget import STOP
 from automl_fuse.errors import NothingFittedError
 from automl_fuse.fusion import cross_fitted, fit_calibration, fit_final
 from automl_fuse.remote import RemoteFolds
@@ -60,6 +61,7 @@ def executor_of(session: Session, learners: Sequence[LearnerSpec]) -> Iterator[E
         modules=session.settings.plugins,
         block=session.settings.block_plugins,
         learners=tuple(spec.name for spec in learners),
+        block_encoders=session.settings.block_encoders,
     )
     context = ExecutorContext(
         runner=FoldRunner(session.data, session.run, choice, n_threads),
@@ -67,6 +69,7 @@ def executor_of(session: Session, learners: Sequence[LearnerSpec]) -> Iterator[E
         n_threads=n_threads,
         remote=RemoteFolds(session.data, session.run, choice, n_threads),
         options=session.settings.executor_options,
+        memory_limit=session.settings.memory_bytes,
     )
     executor = open_executor(session.settings.executor, context, session.run, session.plugins)
     try:
@@ -103,17 +106,21 @@ def search(
             max_trials=session.settings.max_trials,
             slots=session.workers[0],
             patience=session.patience,
+            log_targets=session.log_targets,
         ),
         notify,
         session.run.discard,
     )
     outcome = member_search.run()
+    if outcome.interrupted:
+        STOP.request()
+    outcome = replace(outcome, started=started, interrupted=STOP.is_requested)
     if not outcome.members:
         raise NothingFittedError(_why_nothing(session, outcome))
     if session.settings.output:
         for member in outcome.members:
             write_array(session.run.oof(member.name), member.oof)
-    return replace(outcome, started=started)
+    return outcome
 
 
 def _why_nothing(session: Session, outcome: SearchOutcome) -> str:

@@ -9,6 +9,7 @@ all workers map into memory.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import pickle
 import queue
@@ -23,14 +24,18 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import joblib
 
 from automl_fuse.errors import SettingsError
+from automl_fuse.features import forget_features
+from automl_fuse.memory import open_guard
+from automl_fuse.processes import end_group
 from automl_fuse.specs import JobResult
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
+    from automl_fuse.inventory import Plugins
     from automl_fuse.run import RunDirectory
-    from automl_fuse.specs import Executor, ExecutorContext, ExecutorSpec, Job, Runner
+    from automl_fuse.specs import Executor, ExecutorContext, Job, Runner
 
 _HEADER = struct.Struct("!Q")
 _LOG_TAIL = 2_000
@@ -41,10 +46,18 @@ class InlineExecutor:
     """Runs jobs in this process, one at a time, when their results are asked for.
 
     A job that does not end cannot be stopped: choose worker processes where that matters.
+
+    Parameters
+    ----------
+    runner : callable
+        Runs a job.
+    run : RunDirectory, optional
+        Where the runner keeps features, which are removed at the end.
     """
 
-    def __init__(self, runner: Runner) -> None:
+    def __init__(self, runner: Runner, run: RunDirectory | None = None) -> None:
         self._runner = runner
+        self._run = run
         self._jobs: deque[Job] = deque()
 
     @property
@@ -68,6 +81,8 @@ class InlineExecutor:
     def close(self) -> None:
         """Forget all queued jobs."""
         self._jobs.clear()
+        if self._run is not None:
+            forget_features(self._run)
 
 
 class ProcessExecutor:
@@ -86,8 +101,11 @@ class ProcessExecutor:
         self._run = run
         self._waiting: deque[Job] = deque()
         self._results: queue.SimpleQueue[JobResult] = queue.SimpleQueue()
-        joblib.dump(context.runner, run.runner)
+        shared = getattr(context.runner, "shared", None)
+        joblib.dump(context.runner if shared is None else shared(), run.runner)
         run.worker_log(0).parent.mkdir(parents=True, exist_ok=True)
+        self._workers: list[_Worker] = []
+        self._guard = open_guard(context.memory_limit, context.n_workers, lambda: [*self._workers])
         self._workers = [self._start(number) for number in range(context.n_workers)]
 
     @property
@@ -118,32 +136,44 @@ class ProcessExecutor:
             self._waiting.remove(job)
         for position, worker in enumerate(self._workers):
             if worker.job == job:
-                worker.kill()
-                self._workers[position] = self._start(worker.number)
+                self._replace(position)
         self._dispatch()
 
     def close(self) -> None:
-        """Kill all workers."""
+        """Kill all workers, and remove the features that they shared."""
+        self._guard.close()
         self._waiting.clear()
         for worker in self._workers:
             worker.kill()
         self._workers = []
+        forget_features(self._run)
 
     def _start(self, number: int) -> _Worker:
-        return _Worker(number, self._run, self._n_threads, self._results.put)
+        worker = _Worker(number, self._run, self._n_threads, self._deliver)
+        self._guard.confine(worker.pid)
+        return worker
+
+    def _deliver(self, result: JobResult) -> None:
+        self._results.put(self._guard.explained(result))
 
     def _release(self, job: Job) -> None:
         for position, worker in enumerate(self._workers):
             if worker.job == job:
                 worker.job = None
-                if worker.is_dead:
-                    worker.kill()
-                    self._workers[position] = self._start(worker.number)
+                if worker.is_dead or self._guard.is_bloated(worker.pid):
+                    self._replace(position)
+
+    def _replace(self, position: int) -> None:
+        worker = self._workers[position]
+        worker.kill()
+        self._workers[position] = self._start(worker.number)
 
     def _dispatch(self) -> None:
-        for worker in self._workers:
+        for position, worker in enumerate(self._workers):
             if self._waiting and worker.job is None:
-                worker.send(self._waiting.popleft())
+                if worker.is_dead:
+                    self._replace(position)
+                self._workers[position].send(self._waiting.popleft())
 
 
 class _Worker:
@@ -162,6 +192,7 @@ class _Worker:
         self._killed = False
         self._reported = False
         self._unreadable = ""
+        self._cause = ""
         self._dying = threading.Lock()
         self._log = run.worker_log(number)
         self._deliver = deliver
@@ -178,6 +209,16 @@ class _Worker:
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
+    @property
+    def pid(self) -> int:
+        """Number of the process, which leads a session of its own."""
+        return self._process.pid
+
+    def end(self, cause: str) -> None:
+        """End the process; its job, if it has one, fails because of ``cause``."""
+        self._cause = cause
+        self._end_group()
+
     def send(self, job: Job) -> None:
         """Give the worker a job; if it is already dead, its reader thread reports that."""
         self.job = job
@@ -190,13 +231,18 @@ class _Worker:
     def kill(self) -> None:
         """End the process without a result for its job."""
         self._killed = True
-        self._process.kill()
+        self._end_group()
         self._process.wait()
         self._reader.join()
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 with contextlib.suppress(BrokenPipeError):
                     pipe.close()
+
+    def _end_group(self) -> None:
+        """End what it has forked too: a child that holds the pipe would keep the reader waiting."""
+        if self._process.returncode is None:  # else its number may be another's by now
+            end_group(self.pid)
 
     def _read(self) -> None:
         assert self._process.stdout is not None  # noqa: S101 - opened as a pipe
@@ -205,7 +251,7 @@ class _Worker:
                 self._deliver(result)
         except Exception:  # noqa: BLE001 - unpickling may raise anything; the report shows it
             self._unreadable = traceback.format_exc()
-            self._process.kill()
+            self._end_group()
         self.is_dead = True
         if not self._killed:
             self._report_death()
@@ -217,9 +263,12 @@ class _Worker:
             if job is None or self._reported:
                 return
             self._reported = True
+        self._end_group()
         code = self._process.wait()
         cause = f"signal {-code}" if code < 0 else f"exit code {code}"
         error = f"The worker process ended with {cause}. Its last output:\n{_tail(self._log)}"
+        if self._cause:
+            error = f"Its last output:\n{_tail(self._log)}\n{self._cause}"
         if self._unreadable:
             error = f"The worker's result could not be read:\n{self._unreadable}"
         self._deliver(
@@ -238,23 +287,37 @@ def open_executor(
     name: str,
     context: ExecutorContext,
     run: RunDirectory,
-    plugins: Mapping[str, ExecutorSpec],
+    plugins: Plugins,
 ) -> Executor:
     """Start the executor of this name.
 
     Raises
     ------
     SettingsError
-        If there is none.
+        If there is none, its dependencies are not installed, or it has none of the options.
     """
+    if name in {"inline", "processes"} and context.options:
+        raise SettingsError(
+            f"executor_options has {', '.join(sorted(context.options))}, and executor={name!r} "
+            "takes none: name another executor, or leave them out."
+        )
     if name == "inline":
-        return InlineExecutor(context.runner)
+        if context.memory_limit is not None:
+            raise SettingsError(
+                "executor='inline' cannot hold a memory_limit, for its trials run in this process: "
+                "take executor='processes', or leave the limit out."
+            )
+        return InlineExecutor(context.runner, run)
     if name == "processes":
         return ProcessExecutor(context, run)
-    if name not in plugins:
-        known = ", ".join(["processes", "inline", *sorted(plugins)])
+    for lack in plugins.missing:
+        if (lack.kind, lack.name) == ("executor", name):
+            needed = ", ".join(lack.modules)
+            raise SettingsError(f"executor={name!r} needs {needed}, not installed: {lack.mend}")
+    if name not in plugins.executors:
+        known = ", ".join(["processes", "inline", *sorted(plugins.executors)])
         raise SettingsError(f"executor={name!r} is not one of {known}.")
-    return plugins[name].build(context)
+    return plugins.executors[name].build(context)
 
 
 def _environment(n_threads: int) -> dict[str, str]:
@@ -303,6 +366,15 @@ def main(runner_path: str) -> None:
     imports: Iterator[None] = iter(getattr(runner, "imports", tuple)())
     while True:
         _write(results, runner(_next_job(jobs, imports)))
+        _give_back()
+
+
+def _give_back() -> None:
+    """Give freed memory back to the system: the C library would keep that of the largest fit."""
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if trim is not None:  # it is glibc's
+            trim(0)
 
 
 def _next_job(jobs: queue.SimpleQueue[Any], imports: Iterator[None]) -> Any:

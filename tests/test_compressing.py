@@ -193,7 +193,7 @@ def test_a_member_that_cannot_be_written_teaches_a_student(
     X, y = load_iris(return_X_y=True)
     settings = Settings(
         plugins=(teachers_only,),
-        learners=("nearest", "linear"),
+        learners=("nearest", "decision_tree"),
         max_trials=2,
         executor="inline",
     )

@@ -25,6 +25,7 @@ from automl_fuse.front_end import (
     TermWeights,
     TextShape,
     TextSplit,
+    Tokens,
     Vocabulary,
     read_step,
     run_step,
@@ -243,7 +244,49 @@ def test_settings_survive_json(texts: list[str | None], rarity: list[float]) -> 
     assert read_step(json.loads(json.dumps(step))) == shape
 
 
+def tokens_step(**changed: Any) -> dict[str, Any]:
+    given = {"characters": 40, "length": 6, "vocabulary": [" cat", "s", " s", "at", "a"]} | changed
+    return {"kind": "tokens", "column": "a", "settings": given, "width": given["length"] + 1}
+
+
+def test_tokens_are_the_longest_pieces_from_the_left() -> None:
+    texts = ["Cats sat", " CAT\tx at", None, "", "catssssss", "éa"]
+    expected = [
+        [2, 3, 4, 5, 0, 0, 4],
+        [2, 1, 5, 0, 0, 0, 3],
+        [0] * 7,
+        [0] * 7,
+        [2, 3, 3, 3, 3, 3, 6],
+        [1, 6, 0, 0, 0, 0, 2],
+    ]
+    assert run_step(tokens_step(), texts).tolist() == expected
+    assert run_step(tokens_step(characters=3), ["cats"]).tolist() == [[2, 0, 0, 0, 0, 0, 1]]
+    nothing = run_step(tokens_step(vocabulary=[]), ["a b"])
+    assert nothing.tolist() == [[1, 1, 0, 0, 0, 0, 2]]
+
+
+def test_tokens_survive_pickle_and_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    step = read_step(json.loads(json.dumps(tokens_step())))
+    assert isinstance(step, Tokens)
+    assert step.settings == tokens_step()["settings"]
+    assert step.n_tokens == 7
+    fresh = pickle.dumps(step)
+    expected = step(["cats sat", "a"])
+    assert pickle.dumps(step) == fresh
+    np.testing.assert_array_equal(pickle.loads(fresh)(["cats sat", "a"]), expected)
+    monkeypatch.setattr("automl_fuse.front_end.tokens.KNOWN_WORDS", 1)
+    np.testing.assert_array_equal(step(["cats sat", "a"]), expected)
+    both = FrontEnd({"t": tokens_step(), "s": shape_step() | {"column": "a"}})
+    np.testing.assert_array_equal(both({"a": ["cats sat", "a"]})["t"], expected)
+
+
 BROKEN: list[tuple[Any, str]] = [
+    (tokens_step(length=0), "'length' of front-end step 'tokens' is 0"),
+    (tokens_step(length=2**20), "'length'"),
+    (tokens_step(characters=0), "'characters'"),
+    (tokens_step(vocabulary=["a", ""]), "'vocabulary' .*none of them empty"),
+    (tokens_step(vocabulary="cat"), "'vocabulary'"),
+    (tokens_step(vocabulary=["a", "a"]), "'vocabulary' .*without repetitions"),
     ([], r"a front-end step is \[\], not a mapping"),
     ({}, "front-end step None is unknown; known are term_weights, term_places, text_shape"),
     ({"kind": "stem", "settings": {}, "width": 1}, "front-end step 'stem' is unknown"),

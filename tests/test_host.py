@@ -28,7 +28,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-FIRST_PARTY = ("boosting", "compress", "encoders", "fusion", "sklearn")
+FIRST_PARTY = (
+    "boosting",
+    "compress",
+    "encoders",
+    "fusion",
+    "media",
+    "mlflow",
+    "ray",
+    "sklearn",
+    "torch",
+)
 
 HEAD = """
 from automl_fuse import hookimpl

@@ -39,6 +39,7 @@ from automl_fuse.table import (
     read_table,
     read_target,
 )
+from automl_fuse.table.columns import where_missing
 from automl_fuse.table.frames import FEW_ROWS
 
 ROOT = Path(__file__).parents[1]
@@ -221,6 +222,42 @@ def test_categoricals_become_text_whatever_their_levels() -> None:
     assert table.categorical == {"a"}
     intervals = read_table({"a": pd.cut(pd.Series([1.0, 5.0]), 2)}).columns["a"]
     assert all(isinstance(value, str) for value in intervals)
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        lambda texts: pd.DataFrame({"a": pd.Series(texts, dtype="str")}),
+        lambda texts: pd.DataFrame({"a": pd.Series(texts, dtype="string")}),
+        lambda texts: pl.DataFrame({"a": texts}),
+        lambda texts: pa.table({"a": texts}),
+    ],
+)
+@pytest.mark.parametrize("n_rows", [3, 3_000])
+def test_texts_of_many_rows_are_the_same_and_share_objects(frame: Any, n_rows: int) -> None:
+    texts = ["x", None, "a longer text"] * (n_rows // 3)
+    read = read_table(frame(texts)).columns["a"]
+    assert read.tolist() == texts
+    if n_rows > 3:
+        assert len({id(text) for text in read.tolist()}) == 3
+
+
+@pytest.mark.parametrize(
+    ("cells", "expected"),
+    [
+        (["a", None, "b"], [False, True, False]),
+        (["a", "b"], [False, False]),
+        ([1, True, 2], [False, False, False]),
+        ([None, None], [True, True]),
+        ([1, float("nan"), np.float32("nan")], [False, True, True]),
+        ([Decimal("nan"), Decimal(1)], [True, False]),
+        ([pd.NA, "a", pd.NaT, np.datetime64("NaT")], [True, False, True, True]),
+        ([], []),
+    ],
+)
+def test_missing_cells_are_found_among_objects(cells: list[Any], expected: list[bool]) -> None:
+    values = np.fromiter(cells, dtype=object, count=len(cells))
+    assert where_missing(values).tolist() == expected
 
 
 def test_mixed_columns_become_text_with_a_warning() -> None:

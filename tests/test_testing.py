@@ -39,6 +39,7 @@ from automl_fuse.specs import (
     Params,
     Selection,
     Task,
+    Tensor,
 )
 from automl_fuse.testing import (
     Check,
@@ -52,6 +53,7 @@ from automl_fuse.testing import (
 )
 from automl_fuse.testing._data import MAKEABLE, odd_columns, sample_columns
 from automl_fuse.testing._exported import feed_of
+from automl_fuse.testing._media import MEDIA
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -66,7 +68,6 @@ if TYPE_CHECKING:
         Rows,
         Spec,
         Suggest,
-        Tensor,
     )
 
 
@@ -447,7 +448,7 @@ def test_an_encoder_that_reads_the_batch_is_caught() -> None:
 
 def test_kinds_that_cannot_be_made_up_need_a_table() -> None:
     spec = EncoderSpec(
-        name="pixels", api_version=1, kinds=frozenset({Kind.IMAGE}), build=lambda _: Ranks()
+        name="owners", api_version=1, kinds=frozenset({Kind.ID}), build=lambda _: Ranks()
     )
     with pytest.raises(ValueError, match="pass make_columns"):
         encoder_checks(spec)
@@ -513,9 +514,14 @@ def test_a_flawed_graph_of_an_encoder_is_caught(flaw: str, broken: set[str]) -> 
 def test_every_kind_of_column_reaches_a_graph() -> None:
     columns = odd_columns(sample_columns(MAKEABLE, n_rows=60, seed=1))
     feed = feed_of(columns, {})
+    # Of images, sounds and sequences, a graph reads what the front-end makes.
+    raw = columns.select(MAKEABLE - MEDIA)
     assert {name: column.shape for name, column in feed.items()} == dict.fromkeys(
-        columns.values, (columns.n_rows, 1)
+        raw.values, (columns.n_rows, 1)
     )
+    step = {"kind": "sequence_summary", "column": "sequence_0", "settings": {"channels": 2}}
+    made = feed_of(columns, {Tensor("x"): step | {"width": 49}})["x"]
+    assert made.shape == (columns.n_rows, 49)
     dates, texts = feed["datetime_0"][:, 0], feed["text_0"][:, 0]
     assert (np.isnat(columns.values["datetime_0"]) == (dates == np.iinfo(np.int64).min)).all()
     assert all(isinstance(text, str) for text in texts)

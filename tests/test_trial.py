@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -188,7 +189,7 @@ def test_all_rows_train_and_none_validates(run):
     assert result.n_features == 2
     model = read_pickle(run.fold_model("m", ALL_ROWS))
     assert model.fold == ALL_ROWS
-    assert model.center == pytest.approx(data.y.mean())
+    assert model.target.center == pytest.approx(data.y.mean())
     assert run.encoder("plain", ALL_ROWS).exists()
     run.discard("m")
     assert not run.fold_model("m", ALL_ROWS).exists()
@@ -200,7 +201,7 @@ def test_a_runner_pickles_and_gives_the_same(run):
     copy = pickle.loads(pickle.dumps(runner))
     copy.__dict__["_plugins"] = PLUGINS
     assert (copy(job_of()).predictions == first.predictions).all()
-    assert Plain.calls == 4  # the copy knows no features
+    assert Plain.calls == 2  # the copy reads the features that the first one wrote
 
 
 def test_features_are_encoded_once(run):
@@ -247,12 +248,14 @@ def test_an_edit_changes_the_learner_and_nothing_else(run, fold):
     source, edited = (read_pickle(run.fold_model(m, fold)) for m in ("source", "edited"))
     assert isinstance(edited.learner.get(), Doubled)
     assert isinstance(source.learner.get(), Means)
-    same = ("fold", "encoders", "prior", "classes", "n_outputs", "center", "scale", "low", "high")
+    same = ("fold", "encoders", "prior", "classes", "n_outputs", "target")
     assert [getattr(source, f) for f in same] == [getattr(edited, f) for f in same]
     assert after.predictions.shape == before.predictions.shape
     if fold != ALL_ROWS:
-        doubled = 2 * (before.predictions - source.center) + source.center
-        assert after.predictions == pytest.approx(np.clip(doubled, source.low, source.high))
+        doubled = 2 * (before.predictions - source.target.center) + source.target.center
+        assert after.predictions == pytest.approx(
+            np.clip(doubled, source.target.low, source.target.high)
+        )
     else:
         assert after.predictions.shape == (0, 1)
 
@@ -287,6 +290,138 @@ def test_an_edit_that_cannot_be_made_says_why(run):
     ran(runner, job_of(member="source"))
     nothing = Edit(name="nothing", member=0, edit=lambda learner, rows: None)
     assert "edit 'nothing' returned None" in runner(job_of(edit=nothing, source="source")).error
+
+
+# --------------------------------------------------------------------------- samples of rows
+
+
+def test_a_sample_is_fitted_and_all_validation_rows_are_predicted(run):
+    data = data_of(Task.REGRESSION)
+    result, fit = ran(runner_of(data, run), job_of(fold=1, max_rows=10))
+    assert rows_of(fit.train).tolist() == data.split(1, 10).train.tolist()
+    assert len(fit.train.y) == result.n_rows == 10
+    assert rows_of(fit.valid).tolist() == FOLDS[1].valid.tolist()
+    assert result.predictions.shape == (20, 1)
+    model = read_pickle(run.fold_model("m", 1))
+    assert model.target.center == pytest.approx(data.y[data.split(1, 10).train].mean())
+    # What predicts later finds the encoder of the sample by the name that the model gives.
+    (key,) = model.encoders
+    fitted = read_pickle(run.encoder(key, 1))
+    features = fitted.transform(data.columns.take(FOLDS[1].valid))
+    assert (model.predict(features) == result.predictions).all()
+
+
+def test_samples_and_whole_folds_do_not_disturb_each_other(run):
+    data = data_of(Task.REGRESSION)
+    runner = runner_of(data, run)
+    sizes = [ran(runner, job_of(member=f"m{n}", max_rows=n))[0].n_rows for n in (10, None, 20, 10)]
+    assert sizes == [10, 40, 20, 10]
+    assert Plain.calls == 6  # training and validation rows of three encoders
+    again = ran(runner_of(data, run), job_of(member="again", max_rows=10))[0]
+    assert again.n_rows == 10
+    assert Plain.calls == 6
+
+
+def test_an_edit_reads_the_sample_of_its_source(run):
+    runner = runner_of(data_of(Task.REGRESSION), run)
+    _, fit = ran(runner, job_of(member="source", max_rows=10))
+    SEEN.clear()
+    edit = Edit(name="double", member=0, edit=double)
+    result, _ = ran(runner, job_of(member="edited", edit=edit, source="source"))
+    (train,) = SEEN
+    assert (train.X.values == fit.train.X.values).all()
+    assert (train.y == fit.train.y).all()
+    assert result.predictions.shape == (20, 1)
+
+
+def test_a_student_reads_all_rows(run):
+    data = data_of(Task.REGRESSION)
+    teach(run, data)
+    result, fit = ran(runner_of(data, run), job_of(student=student_of(), max_rows=10))
+    assert result.n_rows == len(fit.train.y) == 40
+
+
+# --------------------------------------------------------------------------- logarithms of targets
+
+
+LOGS = {"target": "log"}
+
+
+def heavy_tailed():
+    return data_of(Task.REGRESSION, y=np.exp(np.linspace(0, 4, N)))
+
+
+def in_logarithms(values, model, train):
+    """Return values as a learner is told them that was fitted to the targets ``train``."""
+    logs = np.log(train + model.target.offset)
+    return (np.log(values + model.target.offset) - logs.mean()) / logs.std()
+
+
+def test_a_learner_of_logarithms_is_told_them_and_knows_nothing_of_it(run):
+    data, asked = heavy_tailed(), []
+    spec = spec_of("soft", encoders=lambda params: (asked.append(dict(params)), ("plain",))[1])
+    plugins = SimpleNamespace(learners={"soft": spec}, encoders=PLUGINS.encoders)
+    job = job_of(params={**LOGS, "trees": 3})
+    result, fit = ran(runner_of(data, run, plugins), job)
+    assert fit.params == {"trees": 3}
+    assert asked == [{"trees": 3}]
+    train, valid = (data.y[rows] for rows in (FOLDS[0].train, FOLDS[0].valid))
+    model = read_pickle(run.fold_model("m", 0))
+    assert fit.train.y == pytest.approx(in_logarithms(train, model, train))
+    assert fit.valid.y[1:] == pytest.approx(in_logarithms(valid[1:], model, train))
+    assert fit.valid.y[0] == fit.train.y.min()
+    # The learner predicts the mean of the logarithms: the correction makes it the mean.
+    assert result.predictions == pytest.approx(train.mean())
+    assert model.target.factor > 1.1
+
+
+def test_the_correction_of_logarithms_is_made_from_training_rows_alone(run):
+    data = heavy_tailed()
+    wild = data.y.copy()
+    wild[FOLDS[0].valid] *= 50
+    first = ran(runner_of(data, run), job_of(params=LOGS))[0]
+    second = ran(runner_of(replace(data, y=wild), run), job_of(params=LOGS, member="n"))[0]
+    assert (first.predictions == second.predictions).all()
+
+
+def test_classes_have_no_logarithm(run):
+    _, fit = ran(runner_of(data_of(), run), job_of(params=LOGS))
+    assert fit.params == {}
+    assert set(fit.train.y) == {0, 1, 2}
+
+
+def test_an_unknown_transform_is_named(run):
+    result = runner_of(heavy_tailed(), run)(job_of(params={"target": "sqrt"}))
+    assert "learner 'soft' has target='sqrt'" in result.error
+
+
+def test_an_edited_model_of_logarithms_keeps_its_way_back(run):
+    runner = runner_of(heavy_tailed(), run)
+    _, fit = ran(runner, job_of(member="source", params=LOGS))
+    SEEN.clear()
+    edit = Edit(name="double", member=0, edit=double)
+    after, _ = ran(runner, job_of(member="edited", params=LOGS, edit=edit, source="source"))
+    assert (SEEN[0].y == fit.train.y).all()
+    source, edited = (read_pickle(run.fold_model(m, 0)) for m in ("source", "edited"))
+    assert edited.target == source.target
+    rows = fit.valid.X
+    twice = source.target.restored(2 * source.learner.get().predict(rows))
+    assert after.predictions == pytest.approx(twice)
+
+
+def test_a_student_of_logarithms_is_told_those_of_its_teacher(run):
+    data = heavy_tailed()
+    oof = 1.5 * data.y[:, None] + 1.0
+    oof[5] = -1e6
+    oof[7] = np.nan
+    teach(run, data, oof=oof, copies=1)
+    student = student_of(alpha=1.0, copies=1.0, params=LOGS)
+    _, fit = ran(runner_of(data, run), job_of(fold=ALL_ROWS, params=LOGS, student=student))
+    model = read_pickle(run.fold_model("m", ALL_ROWS))
+    told = oof[:, 0].copy()
+    told[5], told[7] = data.y.min(), data.y[7]
+    assert fit.train.y[:N] == pytest.approx(in_logarithms(told, model, data.y))
+    assert fit.train.y[N:] == pytest.approx(in_logarithms(12.0, model, data.y))
 
 
 # --------------------------------------------------------------------------- students
@@ -412,7 +547,7 @@ def test_a_student_in_regression_is_told_standardised_values(run):
     assert fit.train.y[N:] == pytest.approx((12.0 - center) / scale)
     assert fit.train.soft is None
     model = read_pickle(run.fold_model("m", ALL_ROWS))
-    assert (model.low, model.high) == (data.y.min(), data.y.max())
+    assert (model.target.low, model.target.high) == (data.y.min(), data.y.max())
 
 
 def test_other_classifiers_read_each_row_once_for_each_likely_class(run):

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 from automl_fuse.errors import SettingsError
-from automl_fuse.run import RunDirectory
-from automl_fuse.specs import ExecutorContext, Job, JobResult
+from automl_fuse.features import FeatureFiles
+from automl_fuse.inventory import MissingExtra, Plugins
+from automl_fuse.run import RunDirectory, write_pickle
+from automl_fuse.specs import ExecutorContext, Job, JobResult, Matrix
 from automl_fuse.workers import InlineExecutor, ProcessExecutor, open_executor
 
 
@@ -152,6 +154,23 @@ def test_close_may_be_called_twice_and_ends_the_processes(executor):
         os.kill(int(result.fit_seconds), 0)
 
 
+@pytest.mark.parametrize("name", ["inline", "processes"])
+def test_shared_features_are_removed_at_the_end(tmp_path, monkeypatch, name):
+    monkeypatch.syspath_prepend(Path(__file__).parent)
+    runner_class = __import__("test_workers").Runner
+    run = RunDirectory(tmp_path)
+    files = FeatureFiles(run)
+    context = ExecutorContext(runner=runner_class(), n_workers=1, n_threads=1)
+    executor = open_executor(name, context, run, Plugins())
+    with files.lock(0, "codes"):
+        features = Matrix.numbers(np.ones((2, 1)), ["a"])
+        files.write(0, "codes", (features, features))
+    write_pickle(run.encoder("codes", 0), "an encoder")
+    executor.close()
+    assert files.read(0, "codes") is None
+    assert [path.name for path in run.encoder("codes", 0).parent.iterdir()] == ["codes.fold-0.pkl"]
+
+
 def test_inline_runs_when_asked_for_results():
     executor = InlineExecutor(Runner())
     executor.submit(job("good", 0))
@@ -166,4 +185,19 @@ def test_inline_runs_when_asked_for_results():
 def test_an_unknown_executor_is_refused(tmp_path):
     context = ExecutorContext(runner=Runner(), n_workers=1, n_threads=1)
     with pytest.raises(SettingsError, match="processes, inline"):
-        open_executor("cluster", context, RunDirectory(tmp_path), {})
+        open_executor("cluster", context, RunDirectory(tmp_path), Plugins())
+
+
+def test_an_executor_whose_dependency_is_missing_says_what_installs_it(tmp_path):
+    context = ExecutorContext(runner=Runner(), n_workers=1, n_threads=1)
+    lack = MissingExtra(
+        name="cluster", kind="executor", plugin="p", modules=("clusterlib",), mend="pip install it"
+    )
+    with pytest.raises(SettingsError, match="needs clusterlib, not installed: pip install it"):
+        open_executor("cluster", context, RunDirectory(tmp_path), Plugins(missing=(lack,)))
+
+
+def test_built_in_executors_refuse_options(tmp_path):
+    context = ExecutorContext(runner=Runner(), n_workers=1, n_threads=1, options={"address": "a"})
+    with pytest.raises(SettingsError, match="has address, and executor='processes' takes none"):
+        open_executor("processes", context, RunDirectory(tmp_path), Plugins())

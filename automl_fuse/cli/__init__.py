@@ -13,14 +13,23 @@ import sys
 from typing import TYPE_CHECKING
 
 from automl_fuse import errors
-from automl_fuse.cli import benchmarking, exporting, fitting, inspecting, plugins, predicting
+from automl_fuse.cli import (
+    benchmarking,
+    exporting,
+    fitting,
+    following,
+    inspecting,
+    plugins,
+    predicting,
+)
 from automl_fuse.cli.console import warn
 from automl_fuse.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-OK, UNEXPECTED, USAGE, DATA, NOTHING_FITTED, FILES, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
+OK, UNEXPECTED, USAGE, DATA, NOTHING_FITTED, FILES = 0, 1, 2, 3, 4, 5
+INTERRUPTED, TERMINATED = 130, 143
 
 EXIT_CODES = {
     OK: "success",
@@ -29,7 +38,8 @@ EXIT_CODES = {
     DATA: "a table that cannot be used",
     NOTHING_FITTED: "no member could be fitted",
     FILES: "a run directory or portable file that cannot be used",
-    INTERRUPTED: "interrupted",
+    INTERRUPTED: "interrupted (SIGINT): fit has saved the best so far, if there was any",
+    TERMINATED: "terminated (SIGTERM): the same",
 }
 
 _CODES: tuple[tuple[type[Exception], int], ...] = (
@@ -41,16 +51,16 @@ _CODES: tuple[tuple[type[Exception], int], ...] = (
     (errors.AutoFuseError, USAGE),
 )
 
-_GROUPS = (fitting, predicting, inspecting, benchmarking, exporting, plugins)
+_GROUPS = (fitting, following, predicting, inspecting, benchmarking, exporting, plugins)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     options = _parser().parse_args(arguments)
-    command: Callable[[argparse.Namespace], None] = options.command
+    command: Callable[[argparse.Namespace], int | None] = options.command
     try:
-        command(options)
+        return command(options) or OK
     except errors.AutoFuseError as error:
         warn(f"automl-fuse: {error}")
         return next(code for kind, code in _CODES if isinstance(error, kind))
@@ -69,7 +79,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader of our output has gone, as in `automl-fuse leaderboard run | head`.
         sys.stderr.close()
         return OK
-    return OK
 
 
 def _parser() -> argparse.ArgumentParser:

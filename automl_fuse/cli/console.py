@@ -23,7 +23,7 @@ def warn(text: str) -> None:
 
 def say_json(content: object) -> None:
     """Print JSON; numbers that are not finite become null, for JSON has none."""
-    say(json.dumps(_finite(content), indent=1, default=str, allow_nan=False))
+    say(json.dumps(finite(content), indent=1, default=str, allow_nan=False))
 
 
 def fused_by(fusion: Mapping[str, Any]) -> str:
@@ -67,11 +67,12 @@ def _cell(value: Any, form: Callable[[Any], str]) -> str:
     return "" if value is None else form(value)
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """Return JSON values without numbers that are not finite, which become None."""
     if isinstance(value, dict):
-        return {str(key): _finite(each) for key, each in value.items()}
+        return {str(key): finite(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(each) for each in value]
+        return [finite(each) for each in value]
     if isinstance(value, float) and not isfinite(value):
         return None
     return value

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from automl_fuse.errors import SettingsError
+from automl_fuse.units import to_bytes, to_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+_Number = TypeVar("_Number", int, float)
 
 PREFERENCES = ("quality", "balanced", "speed")
 
@@ -14,9 +19,7 @@ MODEL = "portable file (model.onnx), or run directory"
 TABLE = "CSV or Parquet file"
 
 
-def add_command(
-    commands: Any, name: str, command: Callable[[argparse.Namespace], None], text: str
-) -> Any:
+def add_command(commands: Any, name: str, command: Callable[..., int | None], text: str) -> Any:
     """Add a command, with ``--json``, and return its parser."""
     parser = commands.add_parser(name, help=text, description=text)
     parser.set_defaults(command=command)
@@ -44,6 +47,22 @@ def names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
+def time(text: str) -> float:
+    """Read a time: ``90m``, ``8h``, or seconds."""
+    return _read(to_seconds, text)
+
+
+def size(text: str) -> str:
+    """Read a size: ``12GB``, or bytes; it stays as it was written."""
+    _read(to_bytes, text)
+    return text
+
+
+def share_or_none(text: str) -> float | None:
+    """Read a positive number, or ``none``."""
+    return None if text == "none" else positive(text)
+
+
 def counts(text: str) -> tuple[int, ...]:
     """Read positive integers with commas between."""
     found = tuple(int(part) for part in names(text))
@@ -66,3 +85,10 @@ def not_negative(text: str) -> float:
     if not 0 <= number < float("inf"):
         raise argparse.ArgumentTypeError(f"{text!r} is no number from 0 on")
     return number
+
+
+def _read(reader: Callable[[str, str], _Number], text: str) -> _Number:
+    try:
+        return reader(text, "")
+    except SettingsError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
