@@ -4,25 +4,30 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from automl_fuse.errors import PluginError
-from automl_fuse.folds import Fold, seed_of
-from automl_fuse.members import FittedEncoder, Stored, merge_features
+from automl_fuse.features import FeatureFiles, beside, taken
+from automl_fuse.folds import Fold, sampled, seed_of
+from automl_fuse.members import FittedEncoder, Stored
 from automl_fuse.run import read_pickle, write_pickle
 from automl_fuse.specs import ALL_ROWS, FitContext, Matrix
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from automl_fuse.budget import Deadline
     from automl_fuse.run import RunDirectory
     from automl_fuse.specs import Array, Columns, EncoderSpec, Floats, Task
 
-CACHE_BYTES: Final = 1 << 30
-"""Encoded features that one worker keeps between jobs."""
+CACHE_BYTES: Final = 1 << 28
+"""Features that one worker keeps between jobs."""
+LARGE_BYTES: Final = 1 << 24
+"""Features that are larger are not kept, but mapped again: they would fill memory with pages."""
+_SAMPLE: Final = "@"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,12 +58,38 @@ class TrialData:
     n_classes: int
     seed: int
 
-    def split(self, fold: int) -> Fold:
-        """Return a fold, or all rows to train on and none to validate for ``ALL_ROWS``."""
+    def split(self, fold: int, max_rows: int | None = None) -> Fold:
+        """Return a fold, or all rows to train on and none to validate for ``ALL_ROWS``.
+
+        Parameters
+        ----------
+        fold : int
+            Position of the fold, or ``ALL_ROWS``.
+        max_rows : int, optional
+            Of more training rows, a sample of about so many is returned: the same each time,
+            and balanced on the target.
+        """
+        split = self._whole(fold)
+        if max_rows is None or max_rows >= len(split.train):
+            return split
+        place = (fold, max_rows)
+        if place not in self._samples:
+            seed = seed_of(self.seed, "sample", *place)
+            chosen = sampled(
+                split.train, self.y, max_rows, seed, classes=self.task.is_classification
+            )
+            self._samples[place] = Fold(train=chosen, valid=split.valid)
+        return self._samples[place]
+
+    def _whole(self, fold: int) -> Fold:
         if fold != ALL_ROWS:
             return self.folds[fold]
         everything = np.arange(len(self.y))
         return Fold(train=everything, valid=everything[:0])
+
+    @cached_property
+    def _samples(self) -> dict[tuple[int, int], Fold]:
+        return {}
 
     def weights(self, rows: Array) -> Floats | None:
         """Return the sample weights of the rows at these positions, with mean 1, if there are any.
@@ -78,16 +109,21 @@ class TrialData:
 class FoldEncoder:
     """Encodes rows in the folds of a run.
 
+    An encoder is fitted to the training rows of its member: of a fold, or of a sample of them.
+    It is told by a key: its name, and after ``@`` the rows of the sample, as in ``codes@50000``.
+
     Parameters
     ----------
     data : TrialData
         The training table and its folds.
     run : RunDirectory
-        Where fitted encoders are kept.
+        Where fitted encoders, and features of the folds' rows, are kept.
     specs : mapping of str to EncoderSpec
         Encoders by name.
     n_threads : int
         Threads that an encoder may use.
+    blocked : tuple of str
+        Encoders that nobody reads, whatever a learner asks for.
     """
 
     def __init__(
@@ -96,46 +132,65 @@ class FoldEncoder:
         run: RunDirectory,
         specs: Mapping[str, EncoderSpec],
         n_threads: int,
+        blocked: tuple[str, ...] = (),
     ) -> None:
         self._data = data
         self._run = run
         self._specs = specs
         self._n_threads = n_threads
+        self._blocked = frozenset(blocked)
+        self._files = FeatureFiles(run)
         self._cache: OrderedDict[tuple[object, ...], tuple[Matrix, ...]] = OrderedDict()
 
-    def readable(self, names: tuple[str, ...]) -> tuple[str, ...]:
-        """Keep the encoders that find columns of their kinds in this table.
+    def readable(
+        self, names: tuple[str, ...], fold: int = ALL_ROWS, max_rows: int | None = None
+    ) -> tuple[str, ...]:
+        """Return the keys of the encoders that find columns of their kinds in this table.
+
+        Parameters
+        ----------
+        names : tuple of str
+            Names of encoders.
+        fold : int
+            Position of the fold, or ``ALL_ROWS``.
+        max_rows : int, optional
+            Training rows of the member, if it is to see a sample.
 
         Raises
         ------
         PluginError
-            If one is not installed.
+            If none of them is installed.
         """
-        missing = [name for name in names if name not in self._specs]
-        if missing:
+        names = tuple(name for name in names if name not in self._blocked)
+        installed = tuple(name for name in names if name in self._specs)
+        if names and not installed:
             raise PluginError(
-                f"encoders {missing} are not installed: unblock or install the plugin that brings "
-                "them."
+                f"encoders {list(names)} are not installed: unblock or install the plugin that "
+                "brings them."
             )
         kinds = {column.kind for column in self._data.columns.columns}
-        return tuple(name for name in names if self._specs[name].kinds & kinds)
+        n_rows = len(self._data.split(fold).train)
+        sample = "" if max_rows is None or max_rows >= n_rows else f"{_SAMPLE}{max_rows}"
+        return tuple(name + sample for name in installed if self._specs[name].kinds & kinds)
 
     def of_fold(
-        self, fold: int, names: tuple[str, ...], deadline: Deadline
+        self, fold: int, keys: tuple[str, ...], deadline: Deadline
     ) -> tuple[Matrix, Matrix]:
         """Return the features of the fold's training and validation rows, by these encoders."""
-        parts = [(name, self._fitted(fold, name, deadline)) for name in names]
-        split = self._data.split(fold)
-        train = merge_features([(n, pair[0]) for n, pair in parts], len(split.train))
-        valid = merge_features([(n, pair[1]) for n, pair in parts], len(split.valid))
-        return train, valid
+        split = self._data.split(fold, rows_of(keys))
+        train, valid = [], []
+        for key in keys:
+            features = self._features(fold, key, deadline)
+            train.append((key, features[0]))
+            valid.append((key, features[1]))
+        return beside(train, len(split.train)), beside(valid, len(split.valid))
 
     def of_others(
         self,
         columns: Columns,
         fold: int,
-        names: tuple[str, ...],
-        key: tuple[object, ...],
+        keys: tuple[str, ...],
+        source: tuple[object, ...],
         deadline: Deadline,
     ) -> Matrix:
         """Return the features of rows outside the table, by encoders fitted in the fold.
@@ -146,33 +201,48 @@ class FoldEncoder:
             The rows.
         fold : int
             Position of the fold, or ``ALL_ROWS``.
-        names : tuple of str
+        keys : tuple of str
             The encoders.
-        key : tuple
-            What tells these rows from others: the same key, the same rows of a fold.
+        source : tuple
+            What tells these rows from others: the same source, the same rows of a fold.
         deadline : Deadline
             For encoders that must be fitted first.
         """
         parts = []
-        for name in names:
-            place = (fold, name, *key)
+        for key in keys:
+            place = (fold, key, *source)
             if place not in self._cache:
-                self._fitted(fold, name, deadline)
-                fitted: FittedEncoder = read_pickle(self._run.encoder(name, fold))
-                self._remember(place, (fitted.transform(columns),))
+                self._features(fold, key, deadline)
+                fitted: FittedEncoder = read_pickle(self._run.encoder(key, fold))
+                features = fitted.transform(columns)
+                features.values.flags.writeable = False
+                self._remember(place, (features,))
             self._cache.move_to_end(place)
-            parts.append((name, self._cache[place][0]))
-        return merge_features(parts, columns.n_rows)
+            parts.append((key, self._cache[place][0]))
+        return beside(parts, columns.n_rows)
 
-    def _fitted(self, fold: int, name: str, deadline: Deadline) -> tuple[Matrix, Matrix]:
-        """Fit and keep an encoder, unless that is done; return features of the fold's rows."""
-        place = (fold, name)
+    def _features(self, fold: int, key: str, deadline: Deadline) -> tuple[Matrix, Matrix]:
+        """Return features of the fold's rows; the first worker that needs them makes them."""
+        place = (fold, key)
         if place in self._cache:
             self._cache.move_to_end(place)
             known_train, known_valid = self._cache[place]
             return known_train, known_valid
+        features = self._files.read(fold, key)
+        if features is None:
+            with self._files.lock(fold, key):
+                features = self._files.read(fold, key)
+                if features is None:
+                    features = self._files.write(fold, key, self._encoded(fold, key, deadline))
+        if _size(features) <= LARGE_BYTES:
+            self._remember(place, features)
+        return features
+
+    def _encoded(self, fold: int, key: str, deadline: Deadline) -> tuple[Matrix, Matrix]:
+        """Fit and keep an encoder; return features of the fold's rows."""
+        name = key.partition(_SAMPLE)[0]
         data, spec = self._data, self._specs[name]
-        columns, split = data.columns.select(spec.kinds), data.split(fold)
+        columns, split = data.columns.select(spec.kinds), data.split(fold, rows_of((key,)))
         context = FitContext(
             task=data.task,
             n_classes=data.n_classes,
@@ -182,27 +252,32 @@ class FoldEncoder:
         )
         encoder = spec.build(context)
         train = encoder.fit_transform(
-            columns.take(split.train), data.y[split.train], data.weights(split.train)
+            taken(columns, split.train), data.y[split.train], data.weights(split.train)
         )
-        if len(split.valid):
-            valid = encoder.transform(columns.take(split.valid))
+        path = self._run.encoder(key, fold)
+        if path.exists():
+            # Fold models were fitted with that one, and an encoder may choose by the clock.
+            kept: FittedEncoder = read_pickle(path)
+            encoder = kept.encoder.get()
         else:
-            # An encoder need not know what to do with no rows at all.
-            valid = replace(train, values=train.values[:0])
-        path = self._run.encoder(name, fold)
-        if not path.exists():
             write_pickle(path, FittedEncoder(kinds=spec.kinds, encoder=Stored(encoder)))
-        self._remember(place, (train, valid))
-        return train, valid
+        if not len(split.valid):
+            # An encoder need not know what to do with no rows at all.
+            return train, replace(train, values=train.values[:0])
+        return train, encoder.transform(taken(columns, split.valid))
 
     def _remember(self, place: tuple[object, ...], features: tuple[Matrix, ...]) -> None:
         """Cache features, dropping those not used for longest when there are too many."""
-        for matrix in features:
-            matrix.values.flags.writeable = False
         self._cache[place] = features
-        while len(self._cache) > 1 and _size(self._cache) > CACHE_BYTES:
+        while len(self._cache) > 1 and sum(map(_size, self._cache.values())) > CACHE_BYTES:
             self._cache.popitem(last=False)
 
 
-def _size(cache: OrderedDict[tuple[object, ...], tuple[Matrix, ...]]) -> int:
-    return sum(matrix.values.nbytes for features in cache.values() for matrix in features)
+def rows_of(keys: Sequence[str]) -> int | None:
+    """Return the rows of the sample that encoders were fitted to; None for all of a fold."""
+    samples = {key.partition(_SAMPLE)[2] for key in keys} - {""}
+    return int(max(samples)) if samples else None
+
+
+def _size(features: tuple[Matrix, ...]) -> int:
+    return sum(matrix.values.nbytes for matrix in features)

@@ -119,7 +119,7 @@ def discover(
         if source.name not in blocking:
             _ask(source, findings)
     _refuse_collisions(findings)
-    _drop_unreadable_learners(findings)
+    _drop_unreadable_learners(findings, may_lack=bool(blocking))
     plugins = _assemble(
         findings, blocked=tuple(dict.fromkeys(s.name for s in sources if s.name in blocking))
     )
@@ -251,8 +251,11 @@ def _refuse_collisions(findings: _Findings) -> None:
                 )
 
 
-def _drop_unreadable_learners(findings: _Findings) -> None:
-    """Refuse learners that read an encoder nobody brings: every trial of them would fail."""
+def _drop_unreadable_learners(findings: _Findings, *, may_lack: bool) -> None:
+    """Refuse learners that read an encoder nobody brings: it is misspelt, or its plugin missing.
+
+    Where the user blocks plugins, encoders may lack, and learners do with those that are left.
+    """
     known = {spec.name for _, specs in findings.found for k, spec in specs if k == "encoder"}
     for source, specs in findings.found:
         for kind, spec in list(specs):
@@ -261,6 +264,8 @@ def _drop_unreadable_learners(findings: _Findings) -> None:
             what = f"learner {spec.name!r}: its encoders cannot be listed"
             listed = _guarded(partial(_encoder_names, spec), source, findings, what)
             unknown = sorted(set(listed[0]) - known) if listed else []
+            if may_lack and listed and set(listed[0]) & known:
+                continue
             if unknown:
                 findings.fail(
                     source,
@@ -315,7 +320,8 @@ def _lack_of(
     """Return what a spec lacks; a learner lacks what its encoders lack."""
     needed: list[Spec] = [spec]
     if isinstance(spec, LearnerSpec):
-        needed += [encoders[name] for name in dict.fromkeys(_encoder_names(spec))]
+        names = dict.fromkeys(_encoder_names(spec))
+        needed += [encoders[name] for name in names if name in encoders]
     lacks = (missing_extra(part, plugin=source.name) for part in needed)
     lack = next((lack for lack in lacks if lack is not None), None)
     return None if lack is None else replace(lack, name=spec.name, kind=kind_of(spec))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -23,7 +23,15 @@ from automl_fuse.validation import SPEC_TYPES
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["MissingExtra", "PluginFailure", "PluginInfo", "Plugins", "select", "suggestion"]
+__all__ = [
+    "MissingExtra",
+    "PluginFailure",
+    "PluginInfo",
+    "Plugins",
+    "select",
+    "suggestion",
+    "without_encoders",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,3 +207,18 @@ def select(
         if name not in available:
             raise SettingsError(f"Unknown {what} {name!r}{suggestion(name, list(available))}")
     return {name: available[name] for name in names}
+
+
+def without_encoders(plugins: Plugins, names: Sequence[str]) -> Plugins:
+    """Return what a run can use if no learner is to read the features of some encoders.
+
+    Raises
+    ------
+    SettingsError
+        If one of the names is unknown.
+    """
+    if isinstance(names, str):
+        raise SettingsError(f"block_encoders is {names!r}: give a tuple of names, ({names!r},).")
+    select(names or None, plugins.encoders, "encoder", plugins.missing)
+    left = {name: spec for name, spec in plugins.encoders.items() if name not in names}
+    return replace(plugins, encoders=left)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from automl_fuse.specs import Params
+    from automl_fuse.targets import TargetScale
 
 T = TypeVar("T")
 
@@ -77,9 +78,8 @@ class FoldModel:
         Class codes that occurred in the training rows; empty in regression.
     n_outputs : int
         Columns of what ``predict`` returns: the number of all classes, or 1.
-    center, scale, low, high : float
-        Regression: the learner works on (y - center) / scale; low and high are the smallest
-        and largest training targets, to which predictions are clipped.
+    target : TargetScale or None
+        Regression: what the learner was told of the targets, and the way back.
     """
 
     fold: int
@@ -88,10 +88,7 @@ class FoldModel:
     prior: tuple[float, ...]
     classes: tuple[int, ...] = ()
     n_outputs: int = 1
-    center: float = 0.0
-    scale: float = 1.0
-    low: float = -np.inf
-    high: float = np.inf
+    target: TargetScale | None = None
 
     def predict(self, features: Matrix) -> Floats:
         """Return probabilities of all classes (n_rows, n_outputs), or values (n_rows, 1)."""
@@ -99,8 +96,8 @@ class FoldModel:
         if self.learner is None:
             return np.tile(self.prior, (n_rows, 1))
         raw = self.learner.get().predict(features)
-        if not self.classes:
-            return np.clip(raw * self.scale + self.center, self.low, self.high)
+        if self.target is not None:
+            return self.target.restored(raw)
         if len(self.classes) == self.n_outputs:
             return raw
         spread = np.zeros((n_rows, self.n_outputs))
@@ -125,7 +122,7 @@ def merge_features(parts: Sequence[tuple[str, Matrix]], n_rows: int) -> Matrix:
     for encoder, part in parts:
         names = tuple(name if name not in seen else f"{name} ({encoder})" for name in part.names)
         seen.update(names)
-        renamed.append(Matrix(values=part.values, names=names, cardinalities=part.cardinalities))
+        renamed.append(replace(part, names=names))
     return Matrix.concatenate(renamed, n_rows)
 
 

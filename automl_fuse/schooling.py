@@ -103,7 +103,7 @@ class School:
         spec : LearnerSpec
             Whether the learner reads soft labels: rows are repeated for it if not.
         model : FoldModel
-            The terms of the learner: its classes, or centre and scale.
+            The terms of the learner: its classes, or the scale of targets.
         rows : pair of Rows, or Rows and None
             Training rows and validation rows of the fold, with true labels.
         deadline : Deadline
@@ -171,8 +171,8 @@ def _as_outputs(y: Array, n_classes: int) -> Floats:
 
 def _in_terms_of(model: FoldModel, labels: Floats, student: Student) -> Floats:
     """Return a teacher's labels for the classes that a learner knows, or standardised."""
-    if not model.classes:
-        return (labels - model.center) / model.scale
+    if model.target is not None:
+        return model.target.standardised(labels)
     known: Floats = np.maximum(labels[:, list(model.classes)], 1e-12)
     told = softened(known / known.sum(axis=1, keepdims=True), student)
     # The most probable class of a row without probabilities would look like a certain label.

@@ -7,26 +7,32 @@ import importlib
 import traceback
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from automl_fuse.budget import Deadline, Stopwatch
-from automl_fuse.encoding import FoldEncoder, TrialData
+from automl_fuse.encoding import FoldEncoder, TrialData, rows_of
 from automl_fuse.errors import PluginError, RunError
+from automl_fuse.features import with_stored_objects
 from automl_fuse.folds import seed_of
 from automl_fuse.host import Plugins, discover
 from automl_fuse.members import FoldModel, Stored
 from automl_fuse.run import RunDirectory, read_pickle, write_pickle
 from automl_fuse.schooling import School
 from automl_fuse.specs import ALL_ROWS, FitContext, JobResult, Matrix, Rows
+from automl_fuse.targets import TargetScale, learner_params, transform_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from automl_fuse.folds import Fold
     from automl_fuse.specs import Array, Floats, Job, LearnerSpec
 
 __all__ = ["FoldRunner", "PluginChoice", "TrialData"]
+
+CORRECTING_ROWS: Final = 10_000
+"""Training rows, at most, that correct the mean of a model of logarithms."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,11 +45,14 @@ class PluginChoice:
         As in ``Settings.plugins`` and ``Settings.block_plugins``.
     learners : tuple of str
         Those that jobs may name: their libraries are worth importing beforehand.
+    block_encoders : tuple of str
+        As in ``Settings.block_encoders``.
     """
 
     modules: tuple[str, ...] = ()
     block: tuple[str, ...] = ()
     learners: tuple[str, ...] = ()
+    block_encoders: tuple[str, ...] = ()
 
 
 class FoldRunner:
@@ -73,13 +82,20 @@ class FoldRunner:
         kept = ("_data", "_run", "_choice", "_n_threads")
         return {name: self.__dict__[name] for name in kept}
 
+    def shared(self) -> FoldRunner:
+        """Return a runner for many workers of this machine: what they cannot map lies in files."""
+        columns = with_stored_objects(self._data.columns, self._run)
+        data = replace(self._data, columns=columns)
+        return FoldRunner(data, self._run, self._choice, self._n_threads)
+
     @cached_property
     def _plugins(self) -> Plugins:
         return discover(block=self._choice.block, modules=self._choice.modules)
 
     @cached_property
     def _encoder(self) -> FoldEncoder:
-        return FoldEncoder(self._data, self._run, self._plugins.encoders, self._n_threads)
+        encoders, blocked = self._plugins.encoders, self._choice.block_encoders
+        return FoldEncoder(self._data, self._run, encoders, self._n_threads, blocked)
 
     @cached_property
     def _school(self) -> School:
@@ -118,10 +134,11 @@ class FoldRunner:
             importlib.import_module(name)
         # Costs are predicted without what happens once in a worker.
         watch = Stopwatch()
-        encoders = self._encoder.readable(spec.encoders_for(job.params))
+        source = None if job.edit is None else self._source(job)
+        encoders = self._encoders(job, spec) if source is None else source.encoders
         train, valid = self._encoder.of_fold(job.fold, encoders, deadline)
-        if job.edit is not None:
-            model = self._edited(job, train)
+        if source is not None:
+            model = self._edited(job, source, train)
         else:
             model = self._fitted(job, spec, encoders, (train, valid), deadline)
         fitted = watch.seconds()
@@ -138,7 +155,13 @@ class FoldRunner:
             predict_seconds=predicted,
             bytes=size,
             n_features=len(train.names),
+            n_rows=len(train.values),
         )
+
+    def _encoders(self, job: Job, spec: LearnerSpec) -> tuple[str, ...]:
+        names = spec.encoders_for(learner_params(job.params))
+        max_rows = job.max_rows if job.student is None else None
+        return self._encoder.readable(names, job.fold, max_rows)
 
     def _fitted(
         self,
@@ -152,20 +175,24 @@ class FoldRunner:
         model = self._unfitted(job, spec, encoders, features[0], deadline)
         if model.learner is None:
             return model
-        rows = self._rows(job.fold, model, features)
+        rows = self._rows(model, features)
         train, held_out = self._school.taught(job, spec, model, rows, deadline)
         model.learner.get().fit(train, held_out)
-        return model
+        return _corrected(model, rows[0])
 
-    def _edited(self, job: Job, train: Matrix) -> FoldModel:
-        """Return the fold model of the source with its learner changed."""
+    def _source(self, job: Job) -> FoldModel:
+        """Return the fold model that is to be edited."""
         path = self._run.fold_model(job.source, job.fold)
         if not path.exists():
             raise RunError(f"{path} is missing: there is no model of {job.source!r} to edit.")
         source: FoldModel = read_pickle(path)
+        return source
+
+    def _edited(self, job: Job, source: FoldModel, train: Matrix) -> FoldModel:
+        """Return the fold model of the source with its learner changed."""
         if source.learner is None or job.edit is None:
             return source
-        split = self._data.split(job.fold)
+        split = self._split(source)
         y = _restated(self._data.y[split.train], source)
         rows = Rows(X=train, y=y, weight=self._data.weights(split.train))
         edited = job.edit.edit(source.learner.get(), rows)
@@ -184,18 +211,18 @@ class FoldRunner:
         deadline: Deadline,
     ) -> FoldModel:
         """Return a model that knows its terms, classes that occur or standard values, only."""
-        train = self._data.split(job.fold).train
+        train = self._data.split(job.fold, rows_of(encoders)).train
         y = self._data.y[train]
-        scaling: dict[str, float] = {}
+        target: TargetScale | None = None
         classes: tuple[int, ...] = ()
         if self._data.task.is_classification:
             classes = tuple(np.unique(y).tolist())
         else:
-            scaling = _scaling(y)
+            target = TargetScale.of(y, transform_of(job.params, job.learner))
         learner = None
         if features.names and len(classes) != 1:
             context = self._context(job, len(classes) or 1, deadline)
-            learner = Stored(spec.build(job.params, context))
+            learner = Stored(spec.build(learner_params(job.params), context))
         return FoldModel(
             fold=job.fold,
             encoders=encoders,
@@ -203,14 +230,16 @@ class FoldRunner:
             prior=self._prior(train),
             classes=classes,
             n_outputs=self._data.n_classes,
-            **scaling,
+            target=target,
         )
 
-    def _rows(
-        self, fold: int, model: FoldModel, features: tuple[Matrix, Matrix]
-    ) -> tuple[Rows, Rows | None]:
+    def _split(self, model: FoldModel) -> Fold:
+        """Return the rows that a fold model is fitted to, and those that validate it."""
+        return self._data.split(model.fold, rows_of(model.encoders))
+
+    def _rows(self, model: FoldModel, features: tuple[Matrix, Matrix]) -> tuple[Rows, Rows | None]:
         """Return training rows, and validation rows of classes that the learner knows, if any."""
-        split = self._data.split(fold)
+        split = self._split(model)
         y, y_valid = self._data.y[split.train], self._data.y[split.valid]
         train = Rows(X=features[0], y=_restated(y, model), weight=self._data.weights(split.train))
         kept = np.arange(len(y_valid))
@@ -245,27 +274,25 @@ class FoldRunner:
 
 def _restated(y: Array, model: FoldModel) -> Array:
     """Return targets in the terms of a fold model's learner."""
-    if model.classes:
-        return np.searchsorted(model.classes, y)
-    return (y - model.center) / model.scale
+    if model.target is not None:
+        return model.target.standardised(y)
+    return np.searchsorted(model.classes, y)
 
 
-def _scaling(y: Array) -> dict[str, float]:
-    spread = float(np.std(y))
-    return {
-        "center": float(np.mean(y)),
-        "scale": spread if spread > 0 else 1.0,
-        "low": float(np.min(y)),
-        "high": float(np.max(y)),
-    }
+def _corrected(model: FoldModel, train: Rows) -> FoldModel:
+    """Correct the mean of a model of logarithms by what it predicts for training rows."""
+    if model.learner is None or model.target is None or model.target.offset is None:
+        return model
+    some = np.arange(0, len(train.y), -(-len(train.y) // CORRECTING_ROWS))
+    predictions = model.learner.get().predict(_take(train.X, some))
+    weight = None if train.weight is None else train.weight[some]
+    return replace(model, target=model.target.corrected(train.y[some], predictions, weight))
 
 
 def _take(matrix: Matrix, rows: Array) -> Matrix:
     if len(rows) == len(matrix.values) and np.array_equal(rows, np.arange(len(rows))):
         return matrix
-    return Matrix(
-        values=matrix.values[rows], names=matrix.names, cardinalities=matrix.cardinalities
-    )
+    return replace(matrix, values=matrix.values[rows])
 
 
 def _checked(predictions: Floats, learner: str, shape: tuple[int, int]) -> Floats:

@@ -8,13 +8,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from automl_fuse.folds import seed_of
+from automl_fuse.search.studies import Study
 from automl_fuse.specs import no_space
+from automl_fuse.targets import LOG, TARGET
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from automl_fuse.search.studies import Draw, Study
-    from automl_fuse.specs import Configuration, LearnerSpec, Shape
+    from automl_fuse.search.studies import Draw, Storage
+    from automl_fuse.specs import Configuration, LearnerSpec, Params, Shape
+
+LOG_DISCOUNT = 0.9
+"""Factor on merits of members that learn the target's logarithm, where its tail suggests that."""
 
 USELESS_DISCOUNT = 0.6
 """Factor on a learner's merits for each member of it that added nothing."""
@@ -42,12 +48,16 @@ RECENT = 3
 
 @dataclass(kw_only=True)
 class Arm:
-    """One learner in the search.
+    """One learner in the search, with one transform of the target.
 
     Attributes
     ----------
     spec : LearnerSpec
         The learner.
+    fixed : mapping
+        Params that the engine adds to every configuration.
+    discount : float
+        Factor on its merits.
     study : Study
         Its Optuna study.
     portfolio : list of Configuration
@@ -65,11 +75,18 @@ class Arm:
     spec: LearnerSpec
     study: Study
     portfolio: list[Configuration]
+    fixed: Params = field(default_factory=dict)
+    discount: float = 1.0
     costs: list[tuple[float, float]] = field(default_factory=list)
     rates: list[float] = field(default_factory=list)
     fold_seconds: list[float] = field(default_factory=list)
     useless: int = 0
     failures: int = 0
+
+    @property
+    def name(self) -> str:
+        """The learner, and what is fixed: first part of its members' names."""
+        return "-".join([self.spec.name, *map(str, self.fixed.values())])
 
     @property
     def is_open(self) -> bool:
@@ -90,6 +107,39 @@ class Arm:
         self.failures = 0
 
 
+def arms_of(spec: LearnerSpec, storage: Storage, seed: int, *, with_log: bool) -> list[Arm]:
+    """Return the arms of a learner: one as the target is, one of its logarithm if wanted.
+
+    Parameters
+    ----------
+    spec : LearnerSpec
+        The learner.
+    storage : Storage
+        Where studies are kept.
+    seed : int
+        Seed of the run.
+    with_log : bool
+        Whether logarithms of the target are worth learning.
+    """
+    transforms: list[tuple[Params, float]] = [({}, 1.0)]
+    if with_log:
+        transforms.append(({TARGET: LOG}, LOG_DISCOUNT))
+    arms = []
+    for fixed, discount in transforms:
+        name = "-".join([spec.name, *map(str, fixed.values())])
+        study = Study(name, storage, seed_of(seed, "study", name))
+        arms.append(
+            Arm(
+                spec=spec,
+                study=study,
+                portfolio=list(spec.portfolio),
+                fixed=fixed,
+                discount=discount,
+            )
+        )
+    return arms
+
+
 @dataclass(frozen=True, kw_only=True)
 class Choice:
     """A member to open: its learner, what was drawn, and the seconds that a fold may take."""
@@ -97,6 +147,16 @@ class Choice:
     arm: Arm
     draw: Draw
     seconds: float
+
+    @property
+    def name(self) -> str:
+        """Name of the member."""
+        return f"{self.arm.name}-{self.draw.number}"
+
+    @property
+    def params(self) -> Params:
+        """All its params."""
+        return {**self.draw.params, **self.arm.fixed}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,7 +229,8 @@ def _entries(arms: Sequence[Arm], shape: Shape, given: float, left: float) -> li
             predicted = arm.spec.cost(shape, configuration.params).seconds
             predicted *= _ratio(arm.costs, machine)
             share = min(predicted, given) / max(left, 1e-9)
-            worth = configuration.merit * USELESS_DISCOUNT**arm.useless * (1 - THRIFT * share)
+            merit = arm.discount * configuration.merit * USELESS_DISCOUNT**arm.useless
+            worth = merit * (1 - THRIFT * share)
             found.append(
                 _Entry(
                     position=position,

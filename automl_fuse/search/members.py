@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from automl_fuse.budget import Deadline, Stopwatch
-from automl_fuse.folds import seed_of
-from automl_fuse.search.arms import MAX_FAILURES, Allowance, Arm, Choice, choose
+from automl_fuse.search.arms import MAX_FAILURES, Allowance, Choice, arms_of, choose
 from automl_fuse.search.collecting import collected, fold_losses
 from automl_fuse.search.incumbent import Incumbent
 from automl_fuse.search.outcome import FinishedMember, SearchLimits, SearchOutcome, TrialFailure
 from automl_fuse.search.plateau import Plateau
-from automl_fuse.search.studies import Storage, Study
 from automl_fuse.specs import Job, JobResult, Shape
+from automl_fuse.targets import learner_params
 
 if TYPE_CHECKING:
+    from automl_fuse.search.studies import Storage
     from automl_fuse.specs import Executor, LearnerSpec, Loss
     from automl_fuse.trial import TrialData
 
@@ -100,12 +100,9 @@ class MemberSearch:
         self._watch = Stopwatch()
         self._plateau = Plateau(limits.patience)
         self._arms = [
-            Arm(
-                spec=spec,
-                study=Study(spec.name, storage, seed_of(data.seed, "study", spec.name)),
-                portfolio=list(spec.portfolio),
-            )
+            arm
             for spec in learners
+            for arm in arms_of(spec, storage, data.seed, with_log=limits.log_targets)
         ]
         covered = np.unique(np.concatenate([fold.valid for fold in data.folds]))
         self._incumbent = Incumbent(data.y, data.weight, loss, covered)
@@ -176,7 +173,7 @@ class MemberSearch:
             self._exhausted = True
             return None
         self._opened += 1
-        name = f"{choice.arm.spec.name}-{choice.draw.number}"
+        name = choice.name
         member = _Open(name=name, choice=choice, pending=list(range(n_folds)))
         self._open[name] = member
         self._notify("trial_started", {"member": name, "learner": choice.arm.spec.name})
@@ -189,7 +186,7 @@ class MemberSearch:
         job = Job(
             member=member.name,
             learner=member.choice.arm.spec.name,
-            params=member.choice.draw.params,
+            params=member.choice.params,
             fold=fold,
             seconds=max(seconds, 0.0),
         )
@@ -206,6 +203,9 @@ class MemberSearch:
         self._busy += result.fit_seconds + result.predict_seconds
         if result.error or result.predictions is None:
             self._fail(member, result.error)
+            if result.lost:
+                # A machine that was lost says nothing about the learner.
+                member.choice.arm.failures -= 1
             return
         member.results[result.job.fold] = result
         self._measure(member, result)
@@ -217,7 +217,7 @@ class MemberSearch:
     def _measure(self, member: _Open, result: JobResult) -> None:
         """Compare predicted with measured seconds, and ask what the fold adds."""
         arm, shape = member.choice.arm, self._shape
-        predicted = arm.spec.cost(shape, result.job.params).seconds
+        predicted = arm.spec.cost(shape, learner_params(result.job.params)).seconds
         arm.costs.append((predicted, result.fit_seconds + result.predict_seconds))
         if result.predictions is not None:
             rows = self._data.folds[result.job.fold].valid
@@ -277,7 +277,7 @@ class MemberSearch:
         failure = TrialFailure(
             member=member.name,
             learner=member.choice.arm.spec.name,
-            params=member.choice.draw.params,
+            params=member.choice.params,
             error=error,
         )
         self._failures.append(failure)
@@ -318,7 +318,7 @@ class MemberSearch:
             member.choice.draw.stop(float("nan"))
 
     def _collected(self, member: _Open) -> FinishedMember:
-        params = member.choice.draw.params
+        params = member.choice.params
         loss_of = self._incumbent.loss_of
         return collected(member.name, params, member.results, self._data, loss_of)
 

@@ -105,9 +105,12 @@ class SearchLimits:
         Jobs that run at once.
     patience : float
         Seconds without a gain of the ensemble after which to end, the portfolios done.
+    log_targets : bool
+        Whether learners are also tried on the logarithm of the target.
     """
 
     seconds: float
     max_trials: int | None
     slots: int
     patience: float = math.inf
+    log_targets: bool = False

@@ -12,6 +12,7 @@ from automl_fuse.search.outcome import TrialFailure
 from automl_fuse.search.studies import Study
 from automl_fuse.search.workshop import Made, Order
 from automl_fuse.specs import Edit, Refit, Selection, Student, no_space
+from automl_fuse.targets import learner_params
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -179,7 +180,7 @@ class Orders:
 
     def _student(self, proposal: Student) -> Order:
         spec = self._learners[proposal.learner]
-        cost = spec.cost(self._shape, proposal.params)
+        cost = spec.cost(self._shape, learner_params(proposal.params))
         return Order(
             name=_file_name(proposal.name),
             learner=proposal.learner,

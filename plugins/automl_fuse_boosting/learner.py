@@ -138,7 +138,7 @@ def encoders_of(params: Params) -> tuple[str, ...]:
     """
     categories = ("target", "counts") if params.get("categories") == "target" else ("codes",)
     more = FEATURES[params.get("features", "plain")]
-    return ("numbers", *categories, "calendar", "ngrams", "words", *more)
+    return ("numbers", *categories, "calendar", "ngrams", "words", "summaries", *more)
 
 
 def settings_of(params: Params) -> dict[str, Any]:

@@ -102,6 +102,7 @@ KINDS: Final[Mapping[str, StudentKind]] = {
             learner="lightgbm",
             fixed={
                 # A student's labels are smooth: few trees learn most from all rows and features.
+                "features": "arithmetic",
                 "feature_fraction": 1.0,
                 "bagging_fraction": 1.0,
                 "lambda_l1": 0.0,
@@ -114,7 +115,7 @@ KINDS: Final[Mapping[str, StudentKind]] = {
         ),
         StudentKind(
             learner="mlp",
-            fixed={"dropout": 0.0},
+            fixed={"features": "arithmetic", "dropout": 0.0},
             draw=_mlp,
             size_of=lambda params: f"{params['depth']}x{params['width']}",
             bytes_of=lambda params: 4.0 * params["width"] * (params["depth"] - 1) * params["width"],

@@ -35,6 +35,7 @@ def automl_fuse_encoders() -> Sequence[EncoderSpec]:
             "clusters": unsupervised.Clusters,
             "isolation": unsupervised.Isolation,
             "arithmetic": arithmetic.Arithmetic,
+            "scaled_arithmetic": arithmetic.ScaledArithmetic,
         },
         frozenset({Kind.CATEGORY}): {
             "codes": categories.Codes,

@@ -10,7 +10,14 @@ import numpy as np
 from automl_fuse.specs import Array, Columns, FitContext, Floats, Matrix
 from automl_fuse_encoders.base import unique_names
 from automl_fuse_encoders.judging import Allowance, Judge, Slots, choose, most_telling, pairs_of
-from automl_fuse_encoders.numeric import side_by_side
+from automl_fuse_encoders.numeric import (
+    FARTHEST,
+    centre_and_factor,
+    clip_to_onnx,
+    side_by_side,
+    squash,
+    squash_to_onnx,
+)
 from automl_fuse_encoders.writing import beside, one_or_all
 
 if TYPE_CHECKING:
@@ -18,7 +25,7 @@ if TYPE_CHECKING:
 
     from automl_fuse.specs import Graph, Tensor
 
-__all__ = ["BOUND", "Arithmetic", "Feature"]
+__all__ = ["BOUND", "Arithmetic", "Feature", "ScaledArithmetic"]
 
 BOUND: Final = 1e30
 """Results beyond ±1e30, infinite ones among them, are missing: learners in single precision
@@ -86,15 +93,18 @@ class Arithmetic:
         self.names = unique_names(
             f"{left} {_SYMBOLS[operator]} {right}" for operator, left, right in self.features
         )
-        return self.transform(columns)
+        return Matrix.numbers(self._results(columns), self.names)
 
     def transform(self, columns: Columns) -> Matrix:
         """Return the features of any rows."""
+        return Matrix.numbers(self._results(columns), self.names)
+
+    def _results(self, columns: Columns) -> Floats:
         blocks = [np.empty((columns.n_rows, 0))]
         for operator, left, right in self._operations():
             operands = (side_by_side(columns, names) for names in (left, right))
             blocks.append(_computed(operator, *operands))
-        return Matrix.numbers(np.hstack(blocks), self.names)
+        return np.hstack(blocks)
 
     def to_onnx(self, graph: Graph, columns: Mapping[str, Tensor]) -> Tensor:
         """Write one operator a kind of feature, then what is missing.
@@ -115,6 +125,44 @@ class Arithmetic:
         for operator, features in groupby(self.features, key=lambda feature: feature.operator):
             _, left, right = zip(*features, strict=True)
             yield operator, left, right
+
+
+class ScaledArithmetic(Arithmetic):
+    """Encoder ``scaled_arithmetic``: the features of ``arithmetic``, for learners of distances.
+
+    Each is centred, scaled and squashed into ±3 as numbers are by ``scaled_numbers``; what is
+    missing becomes 0, the median.
+
+    Parameters
+    ----------
+    context : FitContext
+        As for ``arithmetic``: the same features are chosen with the same seed.
+    """
+
+    def fit_transform(self, columns: Columns, y: Array, weight: Floats | None) -> Matrix:
+        """Choose features, learn their medians and spreads, and return those of these rows."""
+        raw = super().fit_transform(columns, y, weight).values
+        fitted = [centre_and_factor(raw[:, k]) for k in range(raw.shape[1])]
+        self.centre, self.factor = np.array(fitted, dtype=np.float64).reshape(-1, 2).T
+        return self._scaled(raw)
+
+    def transform(self, columns: Columns) -> Matrix:
+        """Return the features of any rows."""
+        return self._scaled(self._results(columns))
+
+    def to_onnx(self, graph: Graph, columns: Mapping[str, Tensor]) -> Tensor:
+        """Write the features, then how they are scaled; what is missing is filled last."""
+        raw = super().to_onnx(graph, columns)
+        centred = graph.node("Sub", [raw, graph.constant(self.centre)])
+        scaled = graph.node("Mul", [centred, graph.constant(self.factor)])
+        values = squash_to_onnx(graph, clip_to_onnx(graph, scaled))
+        missing = graph.node("IsNaN", [raw])
+        return graph.node("Where", [missing, graph.constant(np.array(0.0)), values])
+
+    def _scaled(self, raw: Floats) -> Matrix:
+        values = (raw - self.centre) * self.factor
+        values[np.isnan(values)] = 0.0
+        return Matrix.numbers(squash(np.clip(values, -FARTHEST, FARTHEST)), self.names)
 
 
 def _computed(operator: str, left: Floats, right: Floats) -> Floats:

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 
@@ -45,7 +45,6 @@ FEATURES: Final[dict[str, tuple[str, ...]]] = {
 
 _NOISE = 1e-12
 """Intercepts below this are 0."""
-
 
 
 class ModelLearner:
@@ -284,8 +283,14 @@ class Scaler:
 
 
 def with_features(base: tuple[str, ...], params: Params) -> tuple[str, ...]:
-    """Return encoders: ``base``, and those that ``params["features"]`` asks for."""
-    return base + FEATURES[params["features"]]
+    """Return encoders: ``base``, and those that ``params["features"]`` asks for, if it is there.
+
+    Those who read scaled numbers are given scaled results of arithmetic, too.
+    """
+    more = FEATURES[params.get("features", "plain")]
+    if "scaled_numbers" in base:
+        more = tuple(f"scaled_{name}" if name == "arithmetic" else name for name in more)
+    return base + more
 
 
 # --------------------------------------------------------------------------- losses

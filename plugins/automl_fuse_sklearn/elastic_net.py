@@ -149,8 +149,8 @@ ELASTIC_NET = LearnerSpec(
     cost=cost,
     space=space,
     portfolio=(
-        Configuration(params={"penalty": 1e-3, "l1_share": 0.5}, merit=0.25),
-        Configuration(params={"penalty": 1e-2, "l1_share": 0.9}, merit=0.12),
+        Configuration(params={"penalty": 1e-3, "l1_share": 0.5}, merit=0.13),
+        Configuration(params={"penalty": 1e-2, "l1_share": 0.9}, merit=0.06),
     ),
     soft_labels=True,
 )

@@ -22,7 +22,7 @@ from automl_fuse.specs import (
 from automl_fuse_sklearn.common import FEATURES, ModelLearner, mean_target, with_features
 from automl_fuse_sklearn.trees import Trees, as_float32, pack
 
-ENCODERS = ("numbers", "ordinals", "target", "calendar", "ngrams", "words")
+ENCODERS = ("numbers", "ordinals", "target", "calendar", "ngrams", "words", "summaries")
 _CHUNK = 25
 """Trees between two looks at the deadline, at most."""
 _PRIOR_VOTES = 0.5
@@ -129,8 +129,8 @@ RANDOM_FOREST = LearnerSpec(
     cost=partial(cost, False),
     space=space,
     portfolio=(
-        Configuration(params=_point(0.4, 1, "plain"), merit=0.50),
-        Configuration(params=_point(0.4, 4, "unsupervised"), merit=0.25),
+        Configuration(params=_point(0.4, 1, "plain"), merit=0.25),
+        Configuration(params=_point(0.4, 4, "unsupervised"), merit=0.13),
     ),
     requires=("sklearn.ensemble",),
 )
@@ -144,9 +144,11 @@ EXTRA_TREES = LearnerSpec(
     cost=partial(cost, True),
     space=space,
     portfolio=(
-        Configuration(params=_point(0.75, 1, "plain"), merit=0.85),
-        Configuration(params=_point(0.75, 4, "unsupervised"), merit=0.40),
-        Configuration(params=_point(0.3, 2, "plain"), merit=0.30),
+        Configuration(params=_point(0.75, 1, "unsupervised"), merit=0.86),
+        Configuration(params=_point(0.75, 1, "plain"), merit=0.82),
+        Configuration(params=_point(0.75, 1, "arithmetic"), merit=0.80),
+        Configuration(params=_point(0.75, 4, "unsupervised"), merit=0.20),
+        Configuration(params=_point(0.3, 2, "plain"), merit=0.15),
     ),
     requires=("sklearn.ensemble",),
 )

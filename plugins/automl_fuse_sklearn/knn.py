@@ -248,21 +248,23 @@ def space(suggest: Suggest) -> dict[str, Any]:
     }
 
 
+ENCODERS = ("scaled_numbers", "onehot", "cyclic_calendar", "ngrams", "scaled_summaries")
+
 KNN = LearnerSpec(
     name="knn",
     api_version=1,
     tasks=ALL_TASKS,
-    encoders=partial(with_features, ("scaled_numbers", "onehot", "cyclic_calendar", "ngrams")),
+    encoders=partial(with_features, ENCODERS),
     build=partial(ModelLearner, fit_knn),
     cost=cost,
     space=space,
     portfolio=(
         Configuration(
-            params={"n_neighbors": 20, "relevance": 0.7, "features": "plain"}, merit=0.40
+            params={"n_neighbors": 20, "relevance": 0.7, "features": "plain"}, merit=0.20
         ),
-        Configuration(params={"n_neighbors": 8, "relevance": 0.0, "features": "plain"}, merit=0.25),
+        Configuration(params={"n_neighbors": 8, "relevance": 0.0, "features": "plain"}, merit=0.13),
         Configuration(
-            params={"n_neighbors": 60, "relevance": 1.2, "features": "unsupervised"}, merit=0.15
+            params={"n_neighbors": 60, "relevance": 1.2, "features": "unsupervised"}, merit=0.08
         ),
     ),
     max_rows=MAX_ROWS,

@@ -30,7 +30,7 @@ from automl_fuse_sklearn.common import (
     with_features,
 )
 
-ENCODERS = ("scaled_numbers", "onehot", "cyclic_calendar", "words", "ngrams")
+ENCODERS = ("scaled_numbers", "onehot", "cyclic_calendar", "words", "ngrams", "scaled_summaries")
 _NEWTON_COEFFICIENTS = 100
 """Coefficients up to which Newton's method is faster than L-BFGS."""
 _CHUNK = 50
@@ -110,10 +110,10 @@ LINEAR = LearnerSpec(
     cost=cost,
     space=space,
     portfolio=(
-        Configuration(params={"penalty": 1.0, "features": "plain"}, merit=0.80),
-        Configuration(params={"penalty": 1.0, "features": "unsupervised"}, merit=0.35),
-        Configuration(params={"penalty": 30.0, "features": "plain"}, merit=0.25),
-        Configuration(params={"penalty": 0.03, "features": "unsupervised"}, merit=0.15),
+        Configuration(params={"penalty": 0.03, "features": "unsupervised"}, merit=0.94),
+        Configuration(params={"penalty": 1.0, "features": "arithmetic"}, merit=0.42),
+        Configuration(params={"penalty": 1.0, "features": "plain"}, merit=0.40),
+        Configuration(params={"penalty": 30.0, "features": "plain"}, merit=0.12),
     ),
     requires=("sklearn.linear_model",),
 )

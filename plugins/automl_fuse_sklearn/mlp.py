@@ -19,12 +19,21 @@ from automl_fuse.specs import (
     Shape,
     Suggest,
 )
-from automl_fuse_sklearn.common import ModelLearner, Scaler, limited, loss_of
+from automl_fuse_sklearn.common import (
+    FEATURES,
+    ModelLearner,
+    Scaler,
+    limited,
+    loss_of,
+    with_features,
+)
 from automl_fuse_sklearn.perceptron import Network, Perceptron
 from automl_fuse_sklearn.training import Data, Plan, Trainer, batch_size, epochs
 
 if TYPE_CHECKING:
     from automl_fuse_sklearn.perceptron import Singles
+
+ENCODERS = ("scaled_numbers", "onehot", "cyclic_calendar", "words", "ngrams", "scaled_summaries")
 
 _LOOK_EVERY = 50
 """Batches between two looks at the deadline."""
@@ -139,6 +148,7 @@ def cost(shape: Shape, params: Params) -> Cost:
 def space(suggest: Suggest) -> dict[str, Any]:
     """Draw the size of the network, and how it is trained."""
     return {
+        "features": suggest.choice("features", tuple(FEATURES)),
         "width": suggest.choice("width", (16, 32, 64, 128, 256)),
         "depth": suggest.integer("depth", 1, 3),
         "learning_rate": suggest.real("learning_rate", 3e-4, 2e-2, log=True),
@@ -147,12 +157,15 @@ def space(suggest: Suggest) -> dict[str, Any]:
     }
 
 
-def _point(width: int, depth: int, rate: float, dropout: float) -> dict[str, Any]:
+def _point(
+    size: tuple[int, int], rate: float, decay: float, dropout: float, features: str = "plain"
+) -> dict[str, Any]:
     return {
-        "width": width,
-        "depth": depth,
+        "features": features,
+        "width": size[0],
+        "depth": size[1],
         "learning_rate": rate,
-        "weight_decay": 0.03,
+        "weight_decay": decay,
         "dropout": dropout,
     }
 
@@ -161,14 +174,17 @@ MLP = LearnerSpec(
     name="mlp",
     api_version=1,
     tasks=ALL_TASKS,
-    encoders=("scaled_numbers", "onehot", "cyclic_calendar", "words", "ngrams"),
+    encoders=partial(with_features, ENCODERS),
     build=partial(ModelLearner, fit_mlp),
     cost=cost,
     space=space,
     portfolio=(
-        Configuration(params=_point(128, 2, 3e-3, 0.1), merit=0.70),
-        Configuration(params=_point(256, 2, 2e-3, 0.25), merit=0.45),
-        Configuration(params=_point(64, 1, 5e-3, 0.0), merit=0.30),
+        Configuration(params=_point((128, 2), 0.013, 0.06, 0.2, "arithmetic"), merit=0.96),
+        Configuration(params=_point((64, 1), 5e-3, 0.03, 0.0, "arithmetic"), merit=0.84),
+        Configuration(params=_point((16, 2), 9e-3, 1.5e-3, 0.13, "unsupervised"), merit=0.68),
+        Configuration(params=_point((128, 2), 3e-3, 0.03, 0.1), merit=0.62),
+        Configuration(params=_point((128, 2), 3e-3, 0.03, 0.1, "unsupervised"), merit=0.60),
+        Configuration(params=_point((256, 2), 2e-3, 0.03, 0.25), merit=0.52),
     ),
     soft_labels=True,
 )

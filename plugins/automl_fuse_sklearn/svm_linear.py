@@ -137,8 +137,8 @@ SVM_LINEAR = LearnerSpec(
     cost=cost,
     space=space,
     portfolio=(
-        Configuration(params={"C": 0.1}, merit=0.15),
-        Configuration(params={"C": 2.0}, merit=0.05),
+        Configuration(params={"C": 0.1}, merit=0.08),
+        Configuration(params={"C": 2.0}, merit=0.03),
     ),
     requires=("sklearn.svm",),
 )

@@ -1,0 +1,20 @@
+"""First-party plugin: neural networks for tables, trained with PyTorch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from automl_fuse import hookimpl
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from automl_fuse.specs import LearnerSpec
+
+
+@hookimpl
+def automl_fuse_learners() -> Sequence[LearnerSpec]:
+    """Return the learners of this plugin; torch is not imported before one is fitted."""
+    from automl_fuse_torch import ft_transformer, realmlp, tabm
+
+    return (realmlp.REALMLP, tabm.TABM, ft_transformer.FT_TRANSFORMER)

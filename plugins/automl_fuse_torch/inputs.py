@@ -1,0 +1,250 @@
+"""What networks for tables read: numbers, flags and category codes, made from features.
+
+Fitted on training rows; written once, for training, for predicting and for graphs alike.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from automl_fuse_torch.program import DOUBLE, INTEGER, Program
+from automl_fuse_torch.writing import number, side_by_side
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from automl_fuse.specs import Array, Floats, Matrix, Tensor
+    from automl_fuse_torch.program import Writer
+
+NUMBERS: Final = "numbers"
+FLAGS: Final = "flags"
+CODES: Final = "codes"
+
+_FARTHEST: Final = 1e6
+"""Scaled numbers are cut here, so that infinities cannot overflow."""
+_CLIP: Final = 3.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputShape:
+    """How many of each kind there are: what the shape of a network depends on.
+
+    Attributes
+    ----------
+    embedded : int
+        Numbers of more than two values; the first of the numbers.
+    plain : int
+        Numbers of two values.
+    flags : int
+        Zeros and ones: missing numbers, and levels of categories of few levels.
+    codes : tuple of int
+        For each other category, its codes: 0 for missing and unseen, 1 … for its levels. Codes
+        count on from one category to the next, so that all of them share one table.
+    """
+
+    embedded: int
+    plain: int
+    flags: int
+    codes: tuple[int, ...]
+
+    @property
+    def numbers(self) -> int:
+        """How many numbers there are."""
+        return self.embedded + self.plain
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to learn from."""
+        return not (self.numbers or self.flags or self.codes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """From features to what networks read.
+
+    Numbers are scaled robustly, (x - median) / interquartile range, and clipped smoothly, by
+    x / sqrt(1 + (x / 3)²): Holzmüller et al. (2024), "Better by default", section 3. A missing
+    number becomes the median, and a flag where the training rows lacked some.
+
+    Attributes
+    ----------
+    shape : InputShape
+        How many of each kind.
+    columns : int64 array of shape (n_numbers,)
+        Features that are numbers and vary.
+    centre, factor : float64 array of shape (n_numbers,)
+        Their scaling.
+    gaps : int64 array
+        Features whose missing values are flagged.
+    flagged, levels : int64 and float64 array of shape (n_levels,)
+        A feature and one of its codes, for each flag of a category.
+    coded, first : int64 array of shape (n_codes,)
+        Features that are categories, and where each begins in ``lookup``.
+    most : float64 array of shape (n_codes,)
+        Greatest code of each that ``lookup`` knows.
+    lookup : int64 array
+        Row in the shared table of embeddings, for missing and then for each code.
+    """
+
+    shape: InputShape
+    columns: NDArray[np.int64]
+    centre: Floats
+    factor: Floats
+    gaps: NDArray[np.int64]
+    flagged: NDArray[np.int64]
+    levels: Floats
+    coded: NDArray[np.int64]
+    first: NDArray[np.int64]
+    most: Floats
+    lookup: NDArray[np.int64]
+
+    @staticmethod
+    def fitted(X: Matrix, flagged_levels: int) -> Inputs:
+        """Measure the training rows; categories of up to ``flagged_levels`` become flags."""
+        numeric = [j for j, k in enumerate(X.cardinalities) if k == 0]
+        scales = {j: _scale(X.values[:, j]) for j in numeric}
+        varying = [j for j in numeric if scales[j].factor > 0.0]
+        ordered = sorted(varying, key=lambda j: scales[j].is_binary)
+        missing = np.isnan(X.values).mean(axis=0)
+        gaps = [j for j in numeric if 0.0 < missing[j] < 1.0]
+        flags, lookups = _categories(X, flagged_levels)
+        codes = tuple(int(table.max()) + 1 for _, table in lookups)
+        starts = np.cumsum([0, *codes])
+        sizes = [len(table) for _, table in lookups]
+        shape = InputShape(
+            embedded=sum(not scales[j].is_binary for j in varying),
+            plain=sum(scales[j].is_binary for j in varying),
+            flags=len(gaps) + len(flags),
+            codes=codes,
+        )
+        return Inputs(
+            shape=shape,
+            columns=_integers(ordered),
+            centre=np.array([scales[j].centre for j in ordered]),
+            factor=np.array([scales[j].factor for j in ordered]),
+            gaps=_integers(gaps),
+            flagged=_integers([j for j, _ in flags]),
+            levels=np.array([level for _, level in flags], dtype=np.float64),
+            coded=_integers([j for j, _ in lookups]),
+            first=_integers(np.cumsum([0, *sizes])[:-1].tolist()),
+            most=np.array(sizes, dtype=np.float64) - 2.0,
+            lookup=np.concatenate(
+                [_integers([])] + [t + s for (_, t), s in zip(lookups, starts[:-1], strict=True)]
+            ),
+        )
+
+    def tables(self, values: Floats) -> dict[str, Array]:
+        """Return what networks read of features (n_rows, n_features), in single precision."""
+        made = Program(self.write).run(values)
+        return {
+            name: array if name == CODES else array.astype(np.float32)
+            for name, array in made.items()
+        }
+
+    def write(self, writer: Writer, features: Tensor) -> dict[str, Tensor]:
+        """Write what networks read; what there is none of is left out."""
+        written: dict[str, Tensor] = {}
+        if self.shape.numbers:
+            written[NUMBERS] = self._numbers(writer, features)
+        if self.shape.flags:
+            written[FLAGS] = self._flags(writer, features)
+        if self.shape.codes:
+            written[CODES] = self._codes(writer, features)
+        return written
+
+    def _numbers(self, writer: Writer, features: Tensor) -> Tensor:
+        raw = _columns(writer, features, self.columns)
+        scaled = writer.node("Sub", [raw, writer.constant(self.centre)])
+        scaled = writer.node("Mul", [scaled, writer.constant(self.factor)])
+        scaled = writer.node("Max", [scaled, number(writer, -_FARTHEST)])
+        scaled = writer.node("Min", [scaled, number(writer, _FARTHEST)])
+        # Filled before and not after what follows: NaN is slow in some processors.
+        missing = writer.node("IsNaN", [raw])
+        scaled = writer.node("Where", [missing, number(writer, 0.0), scaled])
+        third = writer.node("Mul", [scaled, number(writer, 1.0 / _CLIP)])
+        square = writer.node("Mul", [third, third])
+        length = writer.node("Sqrt", [writer.node("Add", [square, number(writer, 1.0)])])
+        return writer.node("Div", [scaled, length])
+
+    def _flags(self, writer: Writer, features: Tensor) -> Tensor:
+        parts = []
+        if len(self.gaps):
+            parts.append(writer.node("IsNaN", [_columns(writer, features, self.gaps)]))
+        if len(self.flagged):
+            codes = _columns(writer, features, self.flagged)
+            parts.append(writer.node("Equal", [codes, writer.constant(self.levels)]))
+        return writer.node("Cast", [side_by_side(writer, parts)], {"to": DOUBLE})
+
+    def _codes(self, writer: Writer, features: Tensor) -> Tensor:
+        raw = _columns(writer, features, self.coded)
+        missing = writer.node("IsNaN", [raw])
+        codes = writer.node("Where", [missing, number(writer, -1.0), raw])
+        codes = writer.node("Max", [codes, number(writer, -1.0)])
+        codes = writer.node("Min", [codes, writer.constant(self.most)])
+        places = writer.node("Cast", [codes], {"to": INTEGER})
+        places = writer.node("Add", [places, writer.constant(self.first + 1)])
+        return writer.node("Gather", [writer.constant(self.lookup), places], {"axis": 0})
+
+
+@dataclass(frozen=True)
+class _Scale:
+    centre: float
+    factor: float
+    is_binary: bool
+
+
+def _scale(values: Floats) -> _Scale:
+    """Return median, one over the spread (0 if there is none), and whether two values occur.
+
+    The spread is the distance of the quartiles; where they coincide, half the range.
+    """
+    known = values[np.isfinite(values)]
+    if not len(known):
+        return _Scale(0.0, 0.0, is_binary=False)
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        low, first, median, third, high = np.quantile(known, (0.0, 0.25, 0.5, 0.75, 1.0))
+        spread = third - first if third > first else (high - low) / 2.0
+        factor = 1.0 / spread
+    if not (spread > 0.0 and np.isfinite(factor) and factor > 0.0):
+        return _Scale(0.0, 0.0, is_binary=False)
+    is_binary = bool(((known == low) | (known == high)).all())
+    return _Scale(float(median), float(factor), is_binary)
+
+
+def _categories(
+    X: Matrix, flagged_levels: int
+) -> tuple[list[tuple[int, float]], list[tuple[int, NDArray[np.int64]]]]:
+    """Return the levels to flag, and features to embed with the rows of their codes.
+
+    Levels that no training row has count as missing.
+    """
+    flags: list[tuple[int, float]] = []
+    lookups: list[tuple[int, NDArray[np.int64]]] = []
+    for j in X.categorical:
+        codes = X.values[:, j]
+        known = np.unique(codes[~np.isnan(codes)])
+        is_whole = not np.isnan(codes).any()
+        if len(known) == 0 or (len(known) == 1 and is_whole):
+            continue
+        if len(known) <= flagged_levels:
+            # Of two levels, one flag says all.
+            told = known[1:] if len(known) == 2 and is_whole else known
+            flags += [(j, float(level)) for level in told]
+        else:
+            table = np.zeros(X.cardinalities[j] + 1, dtype=np.int64)
+            table[known.astype(np.int64) + 1] = np.arange(len(known)) + 1
+            lookups.append((j, table))
+    return flags, lookups
+
+
+def _columns(writer: Writer, features: Tensor, positions: NDArray[np.int64]) -> Tensor:
+    return writer.node("Gather", [features, writer.constant(positions)], {"axis": 1})
+
+
+def _integers(values: Sequence[int]) -> NDArray[np.int64]:
+    return np.array(values, dtype=np.int64)

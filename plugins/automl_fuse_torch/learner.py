@@ -1,0 +1,190 @@
+"""What all learners here share: their face towards the engine, and how a network is described."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+import numpy as np
+
+from automl_fuse.errors import PluginError
+from automl_fuse.specs import FitContext, ForestModel, Params, Rows
+from automl_fuse_torch.model import NetworkModel, TabularNetwork
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Mapping
+
+    from automl_fuse.specs import Floats, Graph, Matrix, Tensor
+    from automl_fuse_torch.inputs import InputShape
+    from automl_fuse_torch.schedules import Schedule
+
+ENCODERS: Final = ("numbers", "codes", "cyclic_calendar", "ngrams")
+"""What the learners read: they scale, fill and embed by themselves."""
+
+Model: TypeAlias = NetworkModel | ForestModel
+"""A trained network, or a constant."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Knobs:
+    """Settings in which members that train together may differ; see ``core.Member``."""
+
+    rate: float
+    decay: float
+    dropout: float = 0.0
+    smoothing: float = 0.0
+    averaging: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Design:
+    """A network, and how it is trained.
+
+    Attributes
+    ----------
+    network : TabularNetwork
+        Its shape.
+    knobs : Knobs
+        What is this member's own.
+    epochs, batch, schedule, beta2
+        What is shared with those that train beside it: see ``core.Recipe``.
+    """
+
+    network: TabularNetwork
+    knobs: Knobs
+    epochs: int
+    batch: int
+    schedule: Schedule
+    beta2: float = 0.999
+
+    @property
+    def shared(self) -> Hashable:
+        """What members that train together have in common."""
+        return (self.network, self.epochs, self.batch, self.schedule, self.beta2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """A kind of network.
+
+    Attributes
+    ----------
+    design : callable
+        Describes the network of a configuration, given its params, the context, what it reads
+        and the number of training rows.
+    flagged_levels : int
+        Levels up to which a category is read as flags, beyond which it is embedded.
+    """
+
+    design: Callable[[Params, FitContext, InputShape, int], Design]
+    flagged_levels: int
+
+
+def batch_size(n_rows: int) -> int:
+    """Return rows of a batch: about a thirty-second of the table, a power of 2 from 32 to 256.
+
+    A small table would otherwise see too few steps in an epoch. Folds of about equal size have
+    batches of equal size, so that they can be trained together.
+    """
+    return int(2 ** min(max(int(math.log2(max(n_rows, 1) / 32)), 5), 8))
+
+
+class NetworkLearner:
+    """A learner that is one network; only what predicts is pickled, and predicts without torch.
+
+    Parameters
+    ----------
+    name : str
+        Name of the learner.
+    params : mapping
+        A point of its space. ``epochs`` may be any number.
+    context : FitContext
+        Task, seed, threads and deadline.
+    """
+
+    def __init__(self, name: str, params: Params, context: FitContext) -> None:
+        self._name = name
+        self._params = params
+        self._context: FitContext | None = context
+        self._n_outputs = context.n_classes
+        self._is_classification = context.task.is_classification
+        self._model: Model | None = None
+
+    def fit(self, train: Rows, valid: Rows | None) -> None:
+        """Train on ``train``, and keep the state that was best on ``valid``.
+
+        Raises
+        ------
+        PluginError
+            If this learner was already fitted and unpickled: it cannot be fitted again.
+        """
+        from automl_fuse_torch.fitting import FitTask, fit_many
+
+        if self._context is None:
+            raise PluginError("an unpickled learner only predicts: build a new one to fit again")
+        task = FitTask(
+            learner=self._name,
+            params=self._params,
+            context=self._context,
+            train=train,
+            valid=valid,
+        )
+        self._model = fit_many([task])[0]
+
+    @property
+    def model(self) -> Model:
+        """The fitted model.
+
+        Raises
+        ------
+        PluginError
+            Before ``fit``.
+        """
+        if self._model is None:
+            raise PluginError("this learner is not fitted: call fit first")
+        return self._model
+
+    def predict(self, X: Matrix) -> Floats:
+        """Return probabilities (n_rows, n_classes), or values (n_rows, 1) in regression.
+
+        Raises
+        ------
+        PluginError
+            Before ``fit``, or if the network gives numbers that are not finite.
+        """
+        if len(X.values) == 0:
+            return np.empty((0, self._n_outputs))
+        predictions = self.model.predict(X.values)
+        if not np.isfinite(predictions).all():
+            raise PluginError(
+                f"{self._name} predicted numbers that are not finite: its training diverged; "
+                "lower learning_rate"
+            )
+        if self._is_classification:
+            predictions = np.clip(predictions, 0.0, 1.0)
+            predictions /= predictions.sum(axis=1, keepdims=True)
+        return predictions
+
+    def to_onnx(self, graph: Graph, features: Tensor) -> Tensor:
+        """Write the fitted model into a graph: see ``specs.ExportableLearner``.
+
+        Raises
+        ------
+        PluginError
+            Before ``fit``.
+        """
+        return self.model.to_onnx(graph, features)
+
+    def tuned(self) -> Mapping[str, Any]:
+        """Return the ``epochs`` after which it was best; empty if ``valid`` did not decide that.
+
+        Raises
+        ------
+        PluginError
+            Before ``fit``.
+        """
+        return self.model.tuned if isinstance(self.model, NetworkModel) else {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_context": None}

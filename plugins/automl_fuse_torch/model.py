@@ -1,0 +1,136 @@
+"""A fitted network: arrays that predict without torch, in Python and in a graph."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from automl_fuse.specs import Floats, Forest, ForestModel, Link
+from automl_fuse_torch.program import Program, Writer
+
+if TYPE_CHECKING:
+    from automl_fuse.specs import Array, Graph, Tensor
+    from automl_fuse_torch.inputs import Inputs
+    from automl_fuse_torch.parameters import Parameter, Singles
+
+_VALUES_AT_ONCE = 1 << 18
+"""Hidden values of a layer that are computed at once: they fit into the cache."""
+
+Tables = Mapping[str, Any]
+
+
+class TabularNetwork(Protocol):
+    """The shape of a network for tables: hashable, so that equal shapes train together.
+
+    Also a ``core.Network``.
+    """
+
+    @property
+    def hidden_values(self) -> int:
+        """Values of the widest layer for one row."""
+
+    def parameters(self) -> Mapping[str, Parameter]:
+        """Return what is learned."""
+
+    def forward(self, weights: Mapping[str, Any], batch: Tables, noise: Any) -> Any:
+        """Compute in torch: see ``core.Network``."""
+
+    def initial(self, rows: Tables, prior: Floats, rng: np.random.Generator) -> dict[str, Any]:
+        """Draw where parameters start.
+
+        Parameters
+        ----------
+        rows : mapping of str to array
+            Some training rows (see ``inputs.Inputs.tables``).
+        prior : array of shape (n_outputs,)
+            What to predict before anything is learned: class scores, or the mean.
+        rng : numpy.random.Generator
+            Source of randomness.
+        """
+
+    def finished(self, weights: Mapping[str, Singles]) -> dict[str, Singles]:
+        """Return what predicting needs of the parameters, in single precision."""
+
+    def write(
+        self, writer: Writer, arrays: Mapping[str, Array], inputs: Mapping[str, Tensor]
+    ) -> Tensor:
+        """Write scores (n_heads, n_rows, n_outputs) of the finished arrays."""
+
+
+class NetworkModel:
+    """A trained network: it computes in double precision from arrays in single precision.
+
+    So one row and a batch predict the same to about 1e-14, and a graph as well.
+
+    Parameters
+    ----------
+    inputs : Inputs
+        From features to what the network reads.
+    network : TabularNetwork
+        Its shape.
+    arrays : mapping of str to array
+        Its finished parameters.
+    is_classification : bool
+        Whether scores become probabilities.
+    epochs : int
+        After which it was best; 0 if no validation rows decided that.
+    """
+
+    def __init__(
+        self,
+        inputs: Inputs,
+        network: TabularNetwork,
+        arrays: Mapping[str, Singles],
+        is_classification: bool,
+        epochs: int,
+    ) -> None:
+        self._inputs = inputs
+        self._network = network
+        self._arrays = dict(arrays)
+        self._is_classification = is_classification
+        self.tuned: dict[str, int] = {"epochs": epochs} if epochs else {}
+        self._program: Program | None = None
+
+    def predict(self, values: Floats) -> Floats:
+        """Return probabilities (n_rows, n_classes), or values (n_rows, 1)."""
+        if self._program is None:
+            self._program = Program(lambda writer, x: {"result": self._write(writer, x)})
+        size = max(1, _VALUES_AT_ONCE // self._network.hidden_values)
+        starts = range(0, len(values), size)
+        parts = [self._program.run(values[start : start + size])["result"] for start in starts]
+        return np.concatenate(parts)
+
+    def to_onnx(self, graph: Graph, features: Tensor) -> Tensor:
+        """Write the inputs, the network and the link into a graph."""
+        return self._write(graph, features)
+
+    def _write(self, writer: Writer, features: Tensor) -> Tensor:
+        inputs = self._inputs.write(writer, features)
+        scores = self._network.write(writer, self._arrays, inputs)
+        if self._is_classification:
+            scores = writer.node("Softmax", [scores], {"axis": -1})
+        heads = writer.constant(np.array([0], dtype=np.int64))
+        return writer.node("ReduceMean", [scores, heads], {"keepdims": 0})
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_program": None}
+
+
+def constant(mean: Floats) -> ForestModel:
+    """Return a model that predicts ``mean`` (n_outputs,): trees, of which there are none."""
+    none = np.empty(0, dtype=np.int64)
+    forest = Forest(
+        roots=none,
+        feature=none,
+        threshold=np.empty(0),
+        split=none.astype(np.uint8),
+        missing_true=none.astype(bool),
+        true=none,
+        false=none,
+        leaf=np.empty((0, len(mean))),
+        target=None,
+        base=mean,
+    )
+    return ForestModel(forest=forest, link=Link.IDENTITY)
