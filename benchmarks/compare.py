@@ -78,7 +78,13 @@ class System:
 SYSTEMS: dict[str, System] = {
     system.name: system
     for system in (
-        System(name="automl_fuse", environment="automl_fuse", runner="run_automl_fuse.py"),
+        System(
+            name="automl_fuse",
+            environment="automl_fuse",
+            runner="run_automl_fuse.py",
+            options=("prefer=quality",),
+        ),
+        System(name="automl_fuse_balanced", environment="automl_fuse", runner="run_automl_fuse.py"),
         System(name="lightgbm", environment="lightgbm", runner="run_lightgbm.py"),
         System(name="flaml", environment="flaml", runner="run_flaml.py"),
         *(
@@ -93,7 +99,15 @@ SYSTEMS: dict[str, System] = {
         System(name="mljar", environment="mljar", runner="run_mljar.py"),
     )
 }
-DEFAULT_SYSTEMS = ("automl_fuse", "lightgbm", "flaml", "autogluon_medium", "autogluon_best")
+DEFAULT_SYSTEMS = (
+    "automl_fuse",
+    "lightgbm",
+    "flaml",
+    "mljar",
+    "autogluon_medium",
+    "autogluon_good",
+    "autogluon_best",
+)
 
 
 @dataclass(frozen=True, kw_only=True)

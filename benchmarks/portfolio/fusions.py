@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 from collections import defaultdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from learn import RESULTS, Recorded, read
@@ -73,7 +73,7 @@ class Case:
         y, context = self.table.y, self.context()
         crossed = cross_fitted(spec, params, self.oof, y, None, self.splits, context)
         fitted = fit_final(spec, params, self.oof, y, None, context)
-        prediction = fitted.fusion.predict(self.test[list(fitted.members)])
+        prediction = fitted.fusion.combine(self.test[list(fitted.members)])
         return crossed.loss, self.table.error(prediction, test=True)
 
 
@@ -93,7 +93,7 @@ def measured(case: Case) -> dict[str, float]:
 
 
 def _text(params: Params) -> str:
-    parts: list[Any] = [f"{k}={v:g}" if isinstance(v, float) else f"{k}={v}" for k, v in params.items()]  # fmt: skip
+    parts = (f"{k}={v:g}" if isinstance(v, float) else f"{k}={v}" for k, v in params.items())
     return " ".join(parts)
 
 

@@ -29,6 +29,11 @@ if TYPE_CHECKING:
 RESULTS = Path(__file__).resolve().parents[1] / "results" / "portfolio"
 SHARES = np.array([0.0, 0.05, 0.1, 0.2, 0.35, 0.5, 1.0])
 GROUPS = 5
+COUNTS = (3, 5, 8, 12, 16, 20, 25)
+ROUNDS = 25
+MOST_GAIN = 0.03
+"""Bound on the log gain that one table may lend to a configuration: on a table of few errors, a
+handful of rows would else decide for all."""
 PATIENCE_POWER = 0.25
 """Power of a configuration's relative seconds by which its gain is divided."""
 
@@ -106,19 +111,32 @@ class Ensemble:
         """Return the error on rows that no fold saw."""
         return np.inf if self._test is None else self.table.error(self._test, test=True)
 
-    def blended(self, key: str) -> tuple[float, float]:
-        """Return the best share of a configuration, and the error of that blend on test rows."""
-        k = self.table.position[key]
+    @property
+    def judged(self) -> float:
+        """Return the geometric mean of that and of the error of OOF predictions.
+
+        Both are noisy, and only one number, the share, was chosen on OOF rows.
+        """
         if self._oof is None or self._test is None:
-            return 1.0, self.table.error(self.table.test[k], test=True)
+            return np.inf
+        return self._judged(self._oof, self._test)
+
+    def _judged(self, oof: np.ndarray, test: np.ndarray) -> float:
+        errors = self.table.error(oof, test=False) * self.table.error(test, test=True)
+        return float(np.sqrt(max(errors, 1e-12)))
+
+    def blended(self, key: str) -> tuple[float, float]:
+        """Return the best share of a configuration, and the judged error of that blend."""
+        k = self.table.position[key]
+        oof, test = self.table.oof[k], self.table.test[k]
+        if self._oof is None or self._test is None:
+            return 1.0, self._judged(oof, test)
         losses = [self.loss] + [
-            self.table.choosing_error((1 - s) * self._oof + s * self.table.oof[k])
-            for s in SHARES[1:]
+            self.table.choosing_error((1 - s) * self._oof + s * oof) for s in SHARES[1:]
         ]
         share = float(SHARES[int(np.argmin(losses))])
-        return share, self.table.error(
-            (1 - share) * self._test + share * self.table.test[k], test=True
-        )
+        blend = (1 - share) * self._oof + share * oof, (1 - share) * self._test + share * test
+        return share, self._judged(*blend)
 
     def add(self, key: str) -> None:
         """Blend a configuration in."""
@@ -150,15 +168,17 @@ def learned(tables: Sequence[Recorded], size: int, power: float) -> list[tuple[s
     order: list[tuple[str, float]] = []
     while len(order) < size:
         gains = {}
+        most = MOST_GAIN if order else np.inf
         for key in keys:
             if key in [chosen for chosen, _ in order]:
                 continue
             logs = []
             for ensemble in ensembles:
                 table = ensemble.table
-                before = ensemble.error if order else worst[table.name]
+                before = ensemble.judged if order else worst[table.name]
                 if key in table.position:
-                    logs.append(np.log(max(before, 1e-9) / max(ensemble.blended(key)[1], 1e-9)))
+                    gain = np.log(max(before, 1e-9) / max(ensemble.blended(key)[1], 1e-9))
+                    logs.append(float(np.clip(gain, -most, most)))
                 else:
                     logs.append(0.0)
             gains[key] = float(np.mean(logs)) / np.exp(power * pace[key])
@@ -171,20 +191,34 @@ def learned(tables: Sequence[Recorded], size: int, power: float) -> list[tuple[s
 
 
 def mean_log_error(ensembles: Sequence[Ensemble]) -> float:
-    """Return the mean over tables of the logarithm of the error."""
-    return float(np.mean([np.log(max(each.error, 1e-9)) for each in ensembles]))
+    """Return the mean over tables of the logarithm of the error on rows that no fold saw."""
+    return float(np.mean(log_errors(ensembles)))
 
 
-def followed(tables: Sequence[Recorded], order: Sequence[str]) -> list[float]:
-    """Return the mean log error after each configuration of an order."""
-    ensembles = [Ensemble(table) for table in tables]
-    found = []
-    for key in order:
-        for ensemble in ensembles:
-            if key in ensemble.table.position:
-                ensemble.add(key)
-        found.append(mean_log_error(ensembles) if order else np.inf)
-    return found
+def log_errors(ensembles: Sequence[Ensemble]) -> np.ndarray:
+    """Return the logarithm of the error of each table."""
+    return np.array([np.log(max(each.error, 1e-9)) for each in ensembles])
+
+
+def followed(tables: Sequence[Recorded], order: Sequence[str], counts: Sequence[int]) -> np.ndarray:
+    """Return log errors (n_counts, n_tables) of greedy selection from the first of an order."""
+    found = [[_selected(table, order[:count]) for table in tables] for count in counts]
+    return np.array(found)
+
+
+def _selected(table: Recorded, order: Sequence[str]) -> float:
+    """Return the log error of 25 rounds of greedy selection with replacement (Caruana 2004)."""
+    chosen = [table.position[key] for key in order if key in table.position]
+    oof, test = table.oof[chosen], table.test[chosen]
+    total, total_test = np.zeros_like(oof[0]), np.zeros_like(test[0])
+    best, best_test = np.inf, test[0]
+    for turn in range(ROUNDS):
+        losses = [table.choosing_error((total + one) / (turn + 1)) for one in oof]
+        member = int(np.argmin(losses))
+        total, total_test = total + oof[member], total_test + test[member]
+        if losses[member] < best:
+            best, best_test = losses[member], total_test / (turn + 1)
+    return float(np.log(max(table.error(best_test, test=True), 1e-9)))
 
 
 def merits_order() -> list[str]:
@@ -206,6 +240,31 @@ def params_of(key: str) -> dict[str, Any]:
     return found
 
 
+def _validate(tables: Sequence[Recorded], size: int, power: float) -> None:
+    """Print what learned, present and random orders are worth on tables that did not choose."""
+    counts = [count for count in COUNTS if count <= size]
+    curves: dict[str, list[np.ndarray]] = {"merits": [], "learned": [], "random": []}
+    rng = np.random.default_rng(0)
+    everything = sorted(set().union(*(table.keys for table in tables)))
+    for group in range(GROUPS):
+        inside = [t for k, t in enumerate(tables) if k % GROUPS != group]
+        outside = [t for k, t in enumerate(tables) if k % GROUPS == group]
+        order = [key for key, _ in learned(inside, size, power)]
+        curves["learned"].append(followed(outside, order, counts))
+        curves["merits"].append(followed(outside, merits_order(), counts))
+        drawn = [str(key) for key in rng.permutation(everything)]
+        curves["random"].append(followed(outside, drawn, counts))
+    errors = {name: np.concatenate(parts, axis=1) for name, parts in curves.items()}
+    print("error relative to the present order: mean, and mean without the extreme tables")
+    for name, found in errors.items():
+        ratios = found - errors["merits"]
+        cells = [
+            f"{count}: {np.exp(row.mean()):.4f} {np.exp(np.sort(row)[2:-2].mean()):.4f}"
+            for count, row in zip(counts, ratios, strict=True)
+        ]
+        print(f"  {name:8}", "  ".join(cells))
+
+
 def main() -> None:
     """Learn an order from all tables; report what such an order is worth on tables left out."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
@@ -216,27 +275,9 @@ def main() -> None:
     folders = sorted(p for p in RESULTS.iterdir() if len(list(p.glob("*.npz"))) > 20)
     tables = [read(folder) for folder in folders]
     print(f"{len(tables)} tables: {', '.join(table.name for table in tables)}")
-    size = options.size
     if not options.no_validation:
-        curves: dict[str, list[list[float]]] = {"learned": [], "merits": [], "random": []}
-        rng = np.random.default_rng(0)
-        for group in range(GROUPS):
-            inside = [t for k, t in enumerate(tables) if k % GROUPS != group]
-            outside = [t for k, t in enumerate(tables) if k % GROUPS == group]
-            order = [key for key, _ in learned(inside, size, options.power)]
-            curves["learned"].append(followed(outside, order))
-            curves["merits"].append(followed(outside, merits_order()[:size]))
-            everything = sorted(set().union(*(table.keys for table in tables)))
-            drawn = list(rng.permutation(everything)[:size])
-            curves["random"].append(followed(outside, drawn))
-        for count in (3, 5, 8, 12, 16, 20, 25, 30):
-            if count <= size:
-                means = {
-                    name: np.mean([c[min(count, len(c)) - 1] for c in each])
-                    for name, each in curves.items()
-                }
-                base = means["merits"]
-                print(count, {name: f"{np.exp(mean - base):.4f}" for name, mean in means.items()})
+        _validate(tables, options.size, options.power)
+    size = options.size
     for rank, (key, error) in enumerate(learned(tables, size, options.power)):
         seconds = np.median([t.seconds[t.position[key]] for t in tables if key in t.position])
         print(f"{rank + 1:3d} {np.exp(error):.5f} {seconds:6.2f} s {key} {params_of(key)}")

@@ -18,8 +18,8 @@ import pandas as pd
 if TYPE_CHECKING:
     from pathlib import Path
 
-MAX_TRAIN = 4_000
-MAX_TEST = 6_000
+MAX_TRAIN = 2_500
+MAX_TEST = 5_000
 TRAIN_SHARE = 0.7
 DATES = {"bikeshare": ["datetime"]}
 OWN = (

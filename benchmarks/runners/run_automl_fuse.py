@@ -1,7 +1,12 @@
-"""automl_fuse, with its defaults: what predicts is the portable file that it saves."""
+"""automl_fuse: what predicts is the portable file that it saves.
+
+``--option prefer=quality`` is passed on to ``fit``; every other option is a field of ``Settings``,
+its value in JSON: ``--option 'learners=["lightgbm"]'``.
+"""
 
 from __future__ import annotations
 
+import json
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -19,12 +24,16 @@ if TYPE_CHECKING:
 
 def fit(job: Job) -> Fitted:
     """Fit with the table's metric as objective."""
+    options = dict(job.options)
+    prefer = options.pop("prefer", "balanced")
+    given = {name: _value(text) for name, text in options.items()}
     model = automl_fuse.fit(
         job.train,
         target=job.target,
         time_limit=job.time_limit,
         metric=job.metric,
-        settings=automl_fuse.Settings(seed=job.seed),
+        prefer=prefer,
+        settings=automl_fuse.Settings(seed=job.seed, **given),
     )
     is_regression = job.task == "regression"
 
@@ -47,10 +56,17 @@ def fit(job: Job) -> Fitted:
         save=save,
         extra={
             "seconds": dict(model.report["seconds"]),
-            "members": len(model.leaderboard()),
+            "trials": dict(model.report["trials"]),
+            "fusion": model.report["fusion"]["method"],
             "pipeline": next(r["pipeline"] for r in model.report["front"] if r["chosen"]),
         },
     )
+
+
+def _value(text: str) -> Any:
+    """Return a setting; lists become tuples, as ``Settings`` holds them."""
+    value = json.loads(text)
+    return tuple(value) if isinstance(value, list) else value
 
 
 if __name__ == "__main__":
