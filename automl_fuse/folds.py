@@ -26,7 +26,7 @@ HOLDOUT_SHARE = 0.2
 """Share of the rows that validate, at most, where one fold must do."""
 HOLDOUT_TABLE = 20_000
 """Rows below which one fold never does: a fifth of them would choose among members by chance."""
-FEWEST_MEMBERS = 2
+FEWEST_MEMBERS = 6
 """Cheap members for which there should be time on all folds."""
 FEWEST_OF_CLASS = 20
 """Rows of each class that a sample holds at least, if there are so many."""
@@ -140,6 +140,8 @@ def holdout_by_cost(
     -----
     The cheap member is 100 iterations of boosted trees of 31 leaves. They took 6.4e-7 CPU
     seconds a row and column of LightGBM on 90,000 rows of 30 columns, on a 2-core cloud machine.
+    On 100,000 such rows, where time was left for one member in five folds, three members of one
+    fold had a test log-loss of 0.494 and that one had 0.545.
     """
     if n_rows < HOLDOUT_TABLE:
         return None

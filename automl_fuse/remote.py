@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import hashlib
+import pickle
 import shutil
 import tempfile
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Final
@@ -18,13 +21,14 @@ from filelock import FileLock, Timeout
 
 from automl_fuse.errors import RunError
 from automl_fuse.lessons import teacher_name
-from automl_fuse.run import LOCK, RunDirectory, write_bytes
+from automl_fuse.run import LOCK, RunDirectory, write_bytes, write_pickle
 from automl_fuse.specs import ALL_ROWS, Errand
 from automl_fuse.trial import FoldRunner
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from automl_fuse.members import FittedEncoder, FoldModel
     from automl_fuse.specs import Job, JobResult
     from automl_fuse.trial import PluginChoice, TrialData
 
@@ -55,11 +59,13 @@ class RemoteFolds:
         self._choice = choice
         self._n_threads = n_threads
         self._known: tuple[str, ...] = ()
+        self._versions: dict[str, list[str]] = {}
+        self._used: dict[str, tuple[str, ...]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         # What is known at home, and the folder of a process, mean nothing elsewhere.
-        kept = ("_data", "_run", "_choice", "_n_threads")
-        return {"_known": (), **{name: self.__dict__[name] for name in kept}}
+        kept = {name: self.__dict__[name] for name in ("_data", "_run", "_choice", "_n_threads")}
+        return {**kept, "_known": (), "_versions": {}, "_used": {}}
 
     @cached_property
     def _here(self) -> _Away:
@@ -73,10 +79,12 @@ class RemoteFolds:
         """
         root = self._run.root
         reads = [path for path in _files_read(job, self._run) if path.is_file()]
+        source = self._run.fold_model(job.source, job.fold).name
         return Errand(
             job=job,
             reads=tuple(path.relative_to(root).as_posix() for path in reads),
             known=self._known,
+            expects=self._used.get(source, ()) if job.edit is not None else (),
         )
 
     def content(self, name: str) -> bytes:
@@ -96,22 +104,68 @@ class RemoteFolds:
     def keep(self, files: Mapping[str, bytes]) -> None:
         """Write files that came back into the run directory.
 
-        An encoder that several workers fitted is the same from each: the first is kept.
+        Encoders that workers fitted at the same time may differ, for some choose by the clock. The
+        first is kept under its own name. Others get names of their own, and the models that were
+        fitted with them say so.
 
         Raises
         ------
         RunError
             If one cannot be written, or would not be a fold model or an encoder of this run.
         """
-        for name, content in files.items():
-            parts = PurePosixPath(name).parts
-            if len(parts) != 2 or parts[0] not in (_MEMBERS, _ENCODERS):
-                raise RunError(f"A worker sent {name!r}, which is no fold model and no encoder.")
-            path = self._run.root / name
-            if parts[0] == _MEMBERS or not path.exists():
-                write_bytes(path, content)
-            if parts[0] == _ENCODERS and name not in self._known:
+        models, encoders = _sorted(files)
+        renamed = {}
+        for name, (file, digest, content) in encoders.items():
+            versions = self._versions.setdefault(file, [])
+            key, dot, rest = file.partition(".fold-")
+            own_key = key if digest in versions[:1] or not versions else _version(key, digest)
+            if digest not in versions:
+                write_bytes(self._run.root / _ENCODERS / f"{own_key}{dot}{rest}", content)
+                versions.append(digest)
                 self._known = (*self._known, name)
+            if own_key != key:
+                renamed[key] = own_key
+        for name, content in models.items():
+            self._used[PurePosixPath(name).name] = tuple(encoders)
+            model = pickle.loads(content) if renamed else None
+            if model is None:
+                write_bytes(self._run.root / name, content)
+            else:
+                keys = tuple(renamed.get(key, key) for key in model.encoders)
+                write_pickle(self._run.root / name, replace(model, encoders=keys))
+
+
+def _sorted(
+    files: Mapping[str, bytes],
+) -> tuple[dict[str, bytes], dict[str, tuple[str, str, bytes]]]:
+    """Return models by name; and encoders by name, as file name, digest and content."""
+    models, encoders = {}, {}
+    for name, content in files.items():
+        parts = PurePosixPath(name).parts
+        is_inside = ".." not in parts
+        if is_inside and len(parts) == 2 and parts[0] == _MEMBERS:
+            models[name] = content
+        elif is_inside and len(parts) == 3 and parts[0] == _ENCODERS:
+            encoders[name] = parts[2], parts[1], content
+        else:
+            raise RunError(f"A worker sent {name!r}, which is no fold model and no encoder.")
+    return models, encoders
+
+
+def _version(key: str, digest: str) -> str:
+    """Return the key of an encoder that differs from the first; what follows ``@`` stays last."""
+    name, at, sample = key.partition("@")
+    return f"{name}~{digest[:8]}{at}{sample}"
+
+
+def _as_fitted_here(content: bytes) -> bytes:
+    """Return a pickled model that names encoders as the worker does that fitted it."""
+    model: FoldModel = pickle.loads(content)
+    parts = [key.partition("@") for key in model.encoders]
+    keys = tuple(name.partition("~")[0] + at + sample for name, at, sample in parts)
+    if keys == model.encoders:
+        return content
+    return pickle.dumps(replace(model, encoders=keys), protocol=pickle.HIGHEST_PROTOCOL)
 
 
 class _Away:
@@ -131,20 +185,41 @@ class _Away:
         for name in errand.reads:
             path = self._run.root / name
             if not path.exists():
-                write_bytes(path, fetch(name))
+                content = fetch(name)
+                is_model = PurePosixPath(name).parts[0] == _MEMBERS
+                write_bytes(path, _as_fitted_here(content) if is_model else content)
         result = self._runner(errand.job)
-        files = dict(self._written(errand))
+        files = {} if result.error else dict(self._written(errand))
+        missing = set(errand.expects) - files.keys()
+        if missing and not result.error:
+            made = sorted({PurePosixPath(name).name for name in missing})
+            error = (
+                f"The model to edit was fitted with encoders that are not those of this process "
+                f"({', '.join(made)}): they choose by the clock."
+            )
+            result, files = replace(result, predictions=None, error=error), {}
         # Encoders and teachers are read again by later jobs; models are not.
         shutil.rmtree(self._run.root / _MEMBERS, ignore_errors=True)
         return result, files
 
     def _written(self, errand: Errand) -> Iterator[tuple[str, bytes]]:
-        root, job = self._run.root, errand.job
-        encoders = sorted((root / _ENCODERS).glob("*.pkl"))
-        for path in (self._run.fold_model(job.member, job.fold), *encoders):
-            name = path.relative_to(root).as_posix()
-            if path.is_file() and name not in errand.known:
-                yield name, path.read_bytes()
+        """Yield the model of a job, and the encoders that it reads: empty if known at home."""
+        job = errand.job
+        path = self._run.fold_model(job.member, job.fold)
+        content = path.read_bytes()
+        yield path.relative_to(self._run.root).as_posix(), content
+        model: FoldModel = pickle.loads(content)
+        for key in model.encoders:
+            path = self._run.encoder(key, job.fold)
+            encoder = path.read_bytes()
+            name = f"{_ENCODERS}/{_digest(encoder)}/{path.name}"
+            yield name, b"" if name in errand.known else encoder
+
+
+def _digest(content: bytes) -> str:
+    """Return what tells one fitted encoder from another: the sets beside it have no order."""
+    fitted: FittedEncoder = pickle.loads(content)
+    return hashlib.sha256(fitted.encoder.__getstate__()).hexdigest()
 
 
 def _files_read(job: Job, run: RunDirectory) -> Iterator[Path]:

@@ -18,10 +18,23 @@ import automl_fuse
 from automl_fuse import Settings, hookimpl, remote
 from automl_fuse.errors import RunError
 from automl_fuse.folds import Fold
+from automl_fuse.host import discover
 from automl_fuse.lessons import Augmented, teacher_name, write_augmented
 from automl_fuse.remote import RemoteFolds
 from automl_fuse.run import RunDirectory, read_pickle, write_array
-from automl_fuse.specs import ALL_ROWS, Column, Columns, ExecutorSpec, Job, Kind, Student, Task
+from automl_fuse.specs import (
+    ALL_ROWS,
+    Column,
+    Columns,
+    EncoderSpec,
+    ExecutorSpec,
+    Job,
+    Kind,
+    LearnerSpec,
+    Matrix,
+    Student,
+    Task,
+)
 from automl_fuse.trial import FoldRunner, PluginChoice, TrialData
 
 if TYPE_CHECKING:
@@ -115,7 +128,8 @@ def test_an_encoder_is_sent_back_once(home: RunDirectory, temporary: Path) -> No
     runner.keep(first)
     _, second = worker.run(runner.errand(job(member="linear-1")), nothing)
     assert {name.split("/")[0] for name in first} == {"members", "encoders"}
-    assert [*second] == ["members/linear-1.fold-0.pkl"]
+    assert [name for name, content in second.items() if content] == ["members/linear-1.fold-0.pkl"]
+    assert second.keys() - first.keys() == {"members/linear-1.fold-0.pkl"}
 
 
 def test_a_worker_keeps_no_models(home: RunDirectory, temporary: Path) -> None:
@@ -151,7 +165,7 @@ def test_an_edit_is_sent_the_model_that_it_edits(home: RunDirectory, temporary: 
     assert errand.reads == ("members/linear-0.fold-0.pkl",)
     edited, files = worker.run(errand, runner.content)
     np.testing.assert_array_equal(edited.predictions, plain.predictions)
-    assert [*files] == ["members/edited-0.fold-0.pkl"]
+    assert [name for name, content in files.items() if content] == ["members/edited-0.fold-0.pkl"]
 
 
 def test_an_edit_without_its_source_fails_and_says_so(home: RunDirectory, temporary: Path) -> None:
@@ -203,12 +217,110 @@ def test_folders_of_killed_processes_are_removed(temporary: Path, home: RunDirec
     assert own != again
 
 
+# ------------------------------------------------------------- encoders that differ by worker
+
+
+class Moody:
+    """An encoder that makes other features in each process, as one that is short of time may."""
+
+    made = 0
+
+    def __init__(self) -> None:
+        Moody.made += 1
+        self.width = 1 + Moody.made % 3
+
+    def fit_transform(self, columns: Columns, y: Any, weight: Any) -> Matrix:
+        return self.transform(columns)
+
+    def transform(self, columns: Columns) -> Matrix:
+        numbers = [columns.values[column.name] for column in columns.columns][: self.width]
+        names = [f"mood {k}" for k in range(len(numbers))]
+        return Matrix.numbers(np.column_stack(numbers), names)
+
+    def to_onnx(self, graph: Any, columns: Any) -> Any:
+        return graph.node("Concat", [*columns.values()][: self.width], {"axis": 1})
+
+
+@pytest.fixture
+def moody(monkeypatch: pytest.MonkeyPatch) -> str:
+    module = types.ModuleType("moody_plugin")
+
+    @hookimpl
+    def automl_fuse_encoders() -> list[EncoderSpec]:
+        kinds = frozenset({Kind.NUMERIC})
+        return [
+            EncoderSpec(name="moody", api_version=1, kinds=kinds, build=lambda context: Moody())
+        ]
+
+    @hookimpl
+    def automl_fuse_learners() -> list[LearnerSpec]:
+        plain = discover().learners["decision_tree"]
+        return [replace(plain, name="moody_tree", encoders=("moody",))]
+
+    module.automl_fuse_encoders = automl_fuse_encoders  # type: ignore[attr-defined]
+    module.automl_fuse_learners = automl_fuse_learners  # type: ignore[attr-defined]
+    Moody.__module__ = "moody_plugin"
+    module.Moody = Moody  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "moody_plugin", module)
+    return "moody_plugin"
+
+
+def moody_job(member: str, **changes: Any) -> Job:
+    params = discover().learners["decision_tree"].portfolio[0].params
+    return job(member=member, learner="moody_tree", params=params, **changes)
+
+
+def test_models_keep_the_encoders_that_they_were_fitted_with(
+    moody: str, home: RunDirectory, temporary: Path
+) -> None:
+    runner = RemoteFolds(data(), home, PluginChoice(modules=(moody,)), 1)
+    workers = [away(runner), away(runner)]
+    for number in (0, 1, 2, 3):
+        errand = runner.errand(moody_job(f"moody_tree-{number}"))
+        result, files = workers[number % 2].run(errand, nothing)
+        assert not result.error
+        runner.keep(files)
+        model = read_pickle(home.fold_model(f"moody_tree-{number}", 0))
+        (key,) = model.encoders
+        assert (key == "moody") == (number % 2 == 0)
+        columns = data().columns.take(data().folds[0].valid)
+        features = read_pickle(home.encoder(key, 0)).transform(columns)
+        np.testing.assert_array_equal(model.predict(features), result.predictions)
+    assert len([*home.root.glob("encoders/*.pkl")]) == 2
+
+
+def test_an_edit_with_other_features_than_its_source_is_refused(
+    moody: str, home: RunDirectory, temporary: Path
+) -> None:
+    runner = RemoteFolds(data(), home, PluginChoice(modules=(moody,)), 1)
+    workers = [away(runner), away(runner)]
+    for number in (0, 1):
+        _, files = workers[number].run(runner.errand(moody_job(f"moody_tree-{number}")), nothing)
+        runner.keep(files)
+    for number, fails in ((0, False), (1, True)):
+        edit = moody_job(f"edited-{number}", edit=Halved(), source="moody_tree-0")
+        result, files = workers[number].run(runner.errand(edit), runner.content)
+        assert ("encoders that are not those of this process" in result.error) == fails
+        assert bool(files) != fails
+    edit = moody_job("edited-2", edit=Halved(), source="moody_tree-1")
+    result, files = workers[1].run(runner.errand(edit), runner.content)
+    assert not result.error
+    runner.keep(files)
+    source, edited = (
+        read_pickle(home.fold_model(name, 0)) for name in ("moody_tree-1", "edited-2")
+    )
+    assert source.encoders == edited.encoders != ("moody",)
+
+
+# --------------------------------------------------------------------------- whole runs
+
+
 class Away:
-    """An executor that runs jobs in turn, by a runner that was pickled."""
+    """An executor of two workers that take turns, each with a runner that was pickled."""
 
     def __init__(self, context: ExecutorContext) -> None:
         self._home = context.remote
-        self._away = away(context.remote)
+        self._workers = deque([away(context.remote), away(context.remote)])
         self._jobs: deque[Job] = deque()
 
     @property
@@ -222,7 +334,8 @@ class Away:
         if not self._jobs:
             return []
         errand = pickle.loads(pickle.dumps(self._home.errand(self._jobs.popleft())))
-        result, files = self._away.run(errand, self._home.content)
+        self._workers.rotate()
+        result, files = self._workers[0].run(errand, self._home.content)
         self._home.keep(files)
         return [result]
 
@@ -255,7 +368,7 @@ def executor(monkeypatch: pytest.MonkeyPatch) -> str:
     @hookimpl
     def automl_fuse_executors() -> list[ExecutorSpec]:
         return [
-            ExecutorSpec(name="away", api_version=1, build=Away, cores=lambda options: 1),
+            ExecutorSpec(name="away", api_version=1, build=Away, cores=lambda options: 3),
             ExecutorSpec(name="unlucky", api_version=1, build=Unlucky),
         ]
 
@@ -307,4 +420,21 @@ def test_workers_follow_the_cores_of_the_executor(executor: str, temporary: Path
         executor="away", plugins=(executor,), learners=("linear",), compressors=(), max_trials=1
     )
     report = automl_fuse.fit(X, y, time_limit=40, settings=settings).report
-    assert report["seconds"]["workers"] == 1
+    assert report["seconds"]["workers"] == 3
+
+
+def test_a_run_survives_encoders_that_differ(
+    executor: str, moody: str, temporary: Path, tmp_path: Path
+) -> None:
+    X, y = load_iris(return_X_y=True)
+    settings = Settings(
+        executor="away",
+        plugins=(executor, moody),
+        learners=("moody_tree",),
+        max_trials=3,
+        folds=3,
+    )
+    model = automl_fuse.fit(X, y, time_limit=20, settings=settings)
+    assert not model.report["failures"]
+    assert (model.named("all members").predict(X) == y).mean() > 0.8
+    model.named("all members").save(tmp_path / "model.onnx")

@@ -278,13 +278,13 @@ def test_no_time_at_all_finds_nothing(data):
 
 def test_a_member_that_cannot_finish_is_not_tried():
     huge = arm(learner("huge", 1.0, seconds=100))
-    choice = choose([huge, arm(learner("small", 0.1))], SHAPE, allowed(1))
+    choice = choose([huge, arm(learner("small", 0.1))], SHAPE, allowed(1, left=10))
     assert choice.arm.spec.name == "small"
     assert choose([huge], SHAPE, allowed(1, left=10)) is None
 
 
-def test_what_needs_most_of_the_time_left_comes_last():
-    big, small = arm(learner("big", 1.0, seconds=9)), arm(learner("small", 0.1))
+def test_what_needs_most_of_the_time_left_comes_after_what_is_nearly_as_good():
+    big, small = arm(learner("big", 1.0, seconds=9)), arm(learner("small", 0.8, 0.1))
     assert choose([big, small], SHAPE, allowed(1, left=4)).arm is small
     choice = choose([big, small], SHAPE, allowed(1, left=4))
     assert choice.arm is big

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,22 +19,27 @@ if TYPE_CHECKING:
     from automl_fuse.search.studies import Draw, Storage
     from automl_fuse.specs import Configuration, LearnerSpec, Params, Shape
 
-LOG_DISCOUNT = 0.9
+LOG_DISCOUNT = 0.8
 """Factor on merits of members that learn the target's logarithm, where its tail suggests that."""
 
 USELESS_DISCOUNT = 0.6
 """Factor on a learner's merits for each member of it that added nothing."""
 MAX_FAILURES = 2
 """Failed members in a row after which a learner is given up."""
-STRETCH = 3.0
+STRETCH = 2.0
 """A member is tried if its predicted time is at most so many times what it may take, since
 learners stop at their deadline and keep what they have."""
+MOST_BORROWED = 1.5
+"""Factor, at most, by which other learners' measured seconds correct the prediction for one that
+was not tried yet: part of it is the machine, part their own cost functions' error."""
 THRIFT = 0.3
 """Weight of the share of the time left that a member would take, against its merit."""
 GREEDY_SHARE = 0.6
-"""Share of the time left that a member may take when no cheaper one is left to try."""
-GREEDY_STRETCH = 8.0
+"""Share of the time left that a member may take which does not fit otherwise."""
+GREEDY_STRETCH = 6.0
 """The same as ``STRETCH`` for such a member."""
+GREEDY_DISCOUNT = 0.7
+"""Factor on the worth of such a member."""
 DISTRUST = 10.0
 """A fold is given so many times its predicted seconds at most: what takes longer is broken."""
 SHORT_SECONDS = 3.0
@@ -189,9 +194,9 @@ class _Entry:
 def choose(arms: Sequence[Arm], shape: Shape, allowance: Allowance) -> Choice | None:
     """Return the next member to try, or None if nothing is worth the time that is left.
 
-    Portfolios come first: what fits into the allowance, then what needs most of the time that
-    is left; each in falling order of merit, discounted for learners that added nothing so far
-    and by the share of the time left that the member would take. Then the bandit chooses.
+    Portfolios come first, in falling order of merit, discounted for learners that added nothing
+    so far, by the share of the time left that the member would take, and where it needs most of
+    that. Then the bandit chooses.
 
     Parameters
     ----------
@@ -202,27 +207,29 @@ def choose(arms: Sequence[Arm], shape: Shape, allowance: Allowance) -> Choice | 
     allowance : Allowance
         Time of one fold.
     """
-    for given, stretch in (
-        (allowance.given, STRETCH),
-        (max(allowance.given, GREEDY_SHARE * allowance.left), GREEDY_STRETCH),
-    ):
-        entries = [
-            entry
-            for entry in _entries(arms, shape, given, allowance.left)
-            if entry.predicted <= stretch * given
-        ]
-        if entries:
-            best = min(entries, key=lambda e: (-e.worth, e.position, e.number))
-            arm = arms[best.position]
-            params = arm.portfolio.pop(best.number).params
-            draw = arm.study.ask(arm.spec.space, params)
-            seconds = min(best.given, max(DISTRUST * best.predicted, SHORT_SECONDS))
-            return Choice(arm=arm, draw=draw, seconds=seconds)
+    tiers = (
+        (allowance.given, STRETCH, 1.0),
+        (max(allowance.given, GREEDY_SHARE * allowance.left), GREEDY_STRETCH, GREEDY_DISCOUNT),
+    )
+    entries = [
+        replace(entry, worth=factor * entry.worth)
+        for given, stretch, factor in tiers
+        for entry in _entries(arms, shape, given, allowance.left)
+        if entry.predicted <= stretch * given
+    ]
+    if entries:
+        best = min(entries, key=lambda e: (-e.worth, e.position, e.number))
+        arm = arms[best.position]
+        params = arm.portfolio.pop(best.number).params
+        draw = arm.study.ask(arm.spec.space, params)
+        seconds = min(best.given, max(DISTRUST * best.predicted, SHORT_SECONDS))
+        return Choice(arm=arm, draw=draw, seconds=seconds)
     return _choose_by_bandit(arms, allowance)
 
 
 def _entries(arms: Sequence[Arm], shape: Shape, given: float, left: float) -> list[_Entry]:
     machine = _ratio([pair for arm in arms for pair in arm.costs], 1.0)
+    machine = min(max(machine, 1 / MOST_BORROWED), MOST_BORROWED)
     found = []
     for position, arm in enumerate(arms):
         for number, configuration in enumerate(arm.portfolio if arm.is_open else ()):

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 FIRST_SHARE = 0.5
 """Share of the search that the first member may take: something must be servable soon."""
-SHARE = 0.25
+SHARE = 0.4
 """Share of the remaining search that a later member may take."""
 MARGIN = 0.95
 """Share of the time to the end of the search that the last jobs are given."""
@@ -36,6 +36,9 @@ MIN_GAIN = 5e-5
 """Relative gain of the ensemble below which a member is stopped."""
 FOLDS_BEFORE_STOPPING = 4
 """A member is stopped after one of so many folds at the earliest: one fold is noisy."""
+RESTART_SECONDS = 4.0
+"""A fold whose member was stopped is left to end if that takes less: killing it would cost its
+worker's start, imports and encoded features."""
 LAST_START = 0.01
 """Share of the search before whose end no member is begun."""
 POLL_SECONDS = 0.25
@@ -113,6 +116,7 @@ class MemberSearch:
             task=data.task,
         )
         self._open: dict[str, _Open] = {}
+        self._unwanted: dict[tuple[str, int], tuple[Job, Stopwatch]] = {}
         self._finished: list[FinishedMember] = []
         self._failures: list[TrialFailure] = []
         self._opened = self._stopped = self._dropped = 0
@@ -197,6 +201,9 @@ class MemberSearch:
         """Account for a finished fold."""
         member = self._open.get(result.job.member)
         if member is None or result.job.fold not in member.running:
+            if self._unwanted.pop((result.job.member, result.job.fold), None) is not None:
+                self._busy += result.fit_seconds + result.predict_seconds
+                self._discard(result.job.member)
             return
         del member.running[result.job.fold]
         self._exhausted = False
@@ -232,6 +239,7 @@ class MemberSearch:
 
     def _stop(self, member: _Open) -> None:
         self._stopped += 1
+        self._let_end(member)
         self._close(member)
         losses = self._fold_losses(member)
         member.choice.draw.stop(float(np.mean(losses)))
@@ -285,6 +293,13 @@ class MemberSearch:
         last_line = error.strip().rsplit("\n", 1)[-1]
         self._notify("trial_failed", {"member": member.name, "error": last_line})
 
+    def _let_end(self, member: _Open) -> None:
+        """Leave those running folds of a stopped member alone that will soon be done."""
+        expected = float(np.mean(_fold_seconds(member)))
+        for fold, (_, watch) in list(member.running.items()):
+            if expected - watch.seconds() < RESTART_SECONDS:
+                self._unwanted[member.name, fold] = member.running.pop(fold)
+
     def _close(self, member: _Open) -> None:
         for job, watch in member.running.values():
             self._busy += watch.seconds()
@@ -305,9 +320,20 @@ class MemberSearch:
                         f"not stopped after {watch.seconds():.1f} s.",
                     )
                     break
+        for place, (job, watch) in list(self._unwanted.items()):
+            if watch.seconds() > factor * job.seconds + extra:
+                self._cancel_unwanted(place)
+
+    def _cancel_unwanted(self, place: tuple[str, int]) -> None:
+        job, watch = self._unwanted.pop(place)
+        self._busy += watch.seconds()
+        self._executor.cancel(job)
+        self._discard(job.member)
 
     def _abandon(self) -> None:
         """End what is still open; without any finished member, keep the furthest one's folds."""
+        for place in list(self._unwanted):
+            self._cancel_unwanted(place)
         unfinished = sorted(self._open.values(), key=lambda m: len(m.results), reverse=True)
         for member in unfinished:
             self._close(member)

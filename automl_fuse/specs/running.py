@@ -103,12 +103,15 @@ class Errand:
     reads : tuple of str
         Files of the run directory that it reads.
     known : tuple of str
-        Files that the run directory has, and need not be sent back.
+        Files that the run directory has: they are sent back by name alone.
+    expects : tuple of str
+        Files that the job must have made as well: those behind a model that it edits.
     """
 
     job: Job
     reads: tuple[str, ...] = ()
     known: tuple[str, ...] = ()
+    expects: tuple[str, ...] = ()
 
 
 class RemoteRunner(Protocol):

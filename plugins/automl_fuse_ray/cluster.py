@@ -43,24 +43,27 @@ class Cluster:
             _state["connected by us"] = True
         self._taken = self._taken_by_others()
 
-    def slots(self, n_threads: int) -> int:
-        """Return how many jobs of so many threads fit on the nodes that are alive.
+    def slots(self, n_threads: int) -> dict[str, int]:
+        """Return how many jobs of so many threads fit on each node that is alive.
 
-        What others had taken when this process connected is left to them.
+        As many CPUs as others had taken when this process connected are left to them.
         """
-        whole = sum(int(cpus // n_threads) for cpus in self._nodes())
-        return max(0, whole - math.ceil(self._taken / n_threads))
+        slots = {name: int(cpus // n_threads) for name, cpus in self._nodes().items()}
+        for _ in range(math.ceil(self._taken / n_threads)):
+            largest = max(slots, key=lambda name: slots[name])
+            slots[largest] = max(0, slots[largest] - 1)
+        return slots
 
-    def _nodes(self) -> list[float]:
+    def _nodes(self) -> dict[str, float]:
         """Return the CPUs of each node that is alive."""
         nodes = (node for node in self._ray.nodes() if node["Alive"])
-        return [node["Resources"].get("CPU", 0.0) for node in nodes]
+        return {node["NodeID"]: node["Resources"].get("CPU", 0.0) for node in nodes}
 
     def _taken_by_others(self) -> float:
         least = math.inf
         for _ in range(LOOKS):
             free = self._ray.available_resources().get("CPU", 0.0)
-            least = min(least, max(0.0, sum(self._nodes()) - free))
+            least = min(least, max(0.0, sum(self._nodes().values()) - free))
             if least == 0.0:
                 break
             time.sleep(PAUSE)
@@ -90,7 +93,7 @@ def count_cores(options: Options) -> int:
     SettingsError
         If there is no cluster at the address, or all its CPUs are taken.
     """
-    free = Cluster(options).slots(1)
+    free = sum(Cluster(options).slots(1).values())
     if not free:
         raise SettingsError(
             "The Ray cluster has no free CPU: wait for its other jobs to end, or add nodes."

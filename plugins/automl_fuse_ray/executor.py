@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import traceback
+from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 from automl_fuse.errors import SettingsError
@@ -49,7 +50,11 @@ class RayExecutor:
 
         self._ray = ray
         exceptions = ray.exceptions
-        self._losses = (exceptions.NodeDiedError, exceptions.ObjectLostError)
+        self._losses = (
+            exceptions.NodeDiedError,
+            exceptions.ObjectLostError,
+            exceptions.TaskUnschedulableError,
+        )
         self._options = read_options(context.options)
         if context.memory_limit is not None:
             raise SettingsError(
@@ -60,6 +65,8 @@ class RayExecutor:
         self._n_threads = context.n_threads
         self._running: dict[Any, Job] = {}
         self._preparing: list[Any] = []
+        self._places: dict[Any, str] = {}
+        self._dead: set[str] = set()
         self._contents: dict[str, Any] = {}
         self._calls = 0
         self._is_open = True
@@ -69,8 +76,8 @@ class RayExecutor:
             self._runner: RemoteRunner = context.remote or NoFiles(context.runner)
             self._shared: Any = ray.put(self._runner)
             self._task, self._preparation = ray.remote(run_errand), ray.remote(prepare)
-            self._slots = self._count()
-            self._prepare(self._slots)
+            self._slots: dict[str, int] = {}
+            self._recount()
             self._await_first()
         except BaseException:
             self.close()
@@ -79,34 +86,43 @@ class RayExecutor:
     @property
     def idle(self) -> int:
         """Number of jobs that would start at once if submitted now."""
-        ready = self._slots - len(self._preparing)
+        n_slots = min(self._n_workers, sum(self._slots.values()))
+        ready = n_slots - len(self._preparing)
         if not self._running:
             # Better one job that waits for its process than a search that thinks it is over.
-            ready = max(ready, min(1, self._slots))
+            ready = max(ready, min(1, n_slots))
         return max(0, ready - len(self._running))
 
     def submit(self, job: Job) -> None:
-        """Send a job to the cluster, which queues it if no node is free."""
+        """Send a job to the node with most free slots, where it waits if there is none."""
         errand = self._runner.errand(job)
-        task = self._task.options(
-            num_cpus=self._n_threads,
-            num_gpus=self._options.gpus.get(job.learner, 0),
-            max_retries=0,
-            name=f"{job.member}.fold-{job.fold}",
-        )
+        options: dict[str, Any] = {
+            "num_cpus": self._n_threads,
+            "max_retries": 0,
+            "name": f"{job.member}.fold-{job.fold}",
+        }
+        gpus, place = self._options.gpus.get(job.learner, 0), ""
+        if gpus:
+            # Ray knows which node has one; the slot that is taken is guessed.
+            options["num_gpus"] = gpus
+        else:
+            place = self._freest()
+            options["scheduling_strategy"] = self._on(place)
         contents = {name: self._content(name) for name in errand.reads}
-        self._running[task.remote([self._shared], errand, contents)] = job
+        ref = self._task.options(**options).remote([self._shared], errand, contents)
+        self._running[ref], self._places[ref] = job, place
 
     def collect(self, timeout: float) -> Sequence[JobResult]:
         """Wait up to ``timeout`` seconds for results, and return those that are there."""
         self._calls += 1
         if self._calls % RECOUNT_EVERY == 0:
-            before, self._slots = self._slots, self._count()
-            self._prepare(self._slots - before)
+            self._recount()
         waiting = [*self._running, *self._preparing]
         if not waiting or not self._ray.wait(waiting, timeout=max(timeout, 0.0))[0]:
             return []
         done = set(self._ray.wait(waiting, num_returns=len(waiting), timeout=0)[0])
+        for ref in done.intersection(self._preparing):
+            self._places.pop(ref, None)
         self._preparing = [ref for ref in self._preparing if ref not in done]
         ended = [ref for ref in self._running if ref in done]
         return [self._result(ref, self._running.pop(ref)) for ref in ended]
@@ -117,7 +133,7 @@ class RayExecutor:
             if running == job:
                 del self._running[ref]
                 self._ray.cancel(ref, force=True)
-                self._prepare(1)
+                self._prepare(self._places.pop(ref))
 
     def close(self) -> None:
         """Cancel what runs, free the data, and leave the cluster unless the user had joined it."""
@@ -129,20 +145,57 @@ class RayExecutor:
                 self._ray.cancel(ref, force=True)
         self._running.clear()
         self._preparing.clear()
+        self._places.clear()
         self._contents.clear()
         self._shared = None
         cluster.leave()
 
-    def _count(self) -> int:
-        return min(self._n_workers, self._cluster.slots(self._n_threads))
+    def _recount(self) -> None:
+        """Count the slots of each node again, and prepare processes on those that are new."""
+        before, alive = self._slots, self._cluster.slots(self._n_threads)
+        # The cluster takes ten seconds and more to notice that a node has gone.
+        self._dead &= alive.keys()
+        self._slots = {name: n for name, n in alive.items() if name not in self._dead}
+        wanted = self._n_workers - len(self._running) - len(self._preparing)
+        for name, n_slots in self._slots.items():
+            for _ in range(min(n_slots, wanted) if name not in before else 0):
+                self._prepare(name)
+                wanted -= 1
 
-    def _prepare(self, number: int) -> None:
-        """Let the cluster make so many worker processes ready, one on each free slot."""
-        task = self._preparation.options(num_cpus=self._n_threads, max_retries=0, name="prepare")
-        self._preparing += [task.remote([self._shared]) for _ in range(number)]
+    def _freest(self) -> str:
+        """Return the node with most free slots."""
+        taken = Counter(self._places.values())
+        return max(self._slots, key=lambda name: self._slots[name] - taken[name], default="")
+
+    def _on(self, place: str) -> Any:
+        """Return the strategy that sends a task to a node, and nowhere else.
+
+        Ray itself would send tasks to a node that has died until the whole cluster knows.
+        """
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        return NodeAffinitySchedulingStrategy(place, soft=False) if place else "DEFAULT"
+
+    def _prepare(self, place: str) -> None:
+        """Make a worker process on a node ready for jobs."""
+        if place not in self._slots:
+            return
+        task = self._preparation.options(
+            num_cpus=self._n_threads,
+            max_retries=0,
+            name="prepare",
+            scheduling_strategy=self._on(place),
+        )
+        ref = task.remote([self._shared])
+        self._preparing.append(ref)
+        self._places[ref] = place
 
     def _await_first(self) -> None:
+        if not self._preparing:
+            return
         ready, self._preparing = self._ray.wait(self._preparing, timeout=PATIENCE)
+        for ref in ready:
+            del self._places[ref]
         try:
             self._ray.get(ready)
         except self._ray.exceptions.RayError as error:
@@ -161,17 +214,17 @@ class RayExecutor:
     def _result(self, ref: Any, job: Job) -> JobResult:
         """Return what became of a job; what goes wrong costs this job alone."""
         result: JobResult
+        place = self._places.pop(ref)
         try:
             result, files = self._ray.get(ref)
             self._runner.keep(files)
         except Exception as error:  # noqa: BLE001 - nodes die, plugins raise, disks fill up
             is_lost = isinstance(error, self._losses)
-            if is_lost:
-                # The cluster itself takes ten seconds and more to notice.
-                self._slots = max(0, self._slots - 1)
-                self._calls = 0
+            if is_lost and place:
+                self._dead.add(place)
+                self._slots.pop(place, None)
             elif isinstance(error, self._ray.exceptions.WorkerCrashedError):
-                self._prepare(1)
+                self._prepare(place)
             return JobResult(
                 job=job,
                 predictions=None,

@@ -50,7 +50,8 @@ class Device:
             )
         if choice == "cpu" or not usable:
             return Device("cpu")
-        return Device("cuda", bfloat16=torch.cuda.is_bf16_supported())
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+        return Device("cuda", bfloat16=bool(native))
 
     @property
     def is_cuda(self) -> bool:

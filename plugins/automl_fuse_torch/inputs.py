@@ -28,6 +28,8 @@ CODES: Final = "codes"
 _FARTHEST: Final = 1e6
 """Scaled numbers are cut here, so that infinities cannot overflow."""
 _CLIP: Final = 3.0
+_ROWS_AT_ONCE: Final = 1 << 16
+"""Rows that are read at once: what lies in between is in double precision."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,11 +142,10 @@ class Inputs:
 
     def tables(self, values: Floats) -> dict[str, Array]:
         """Return what networks read of features (n_rows, n_features), in single precision."""
-        made = Program(self.write).run(values)
-        return {
-            name: array if name == CODES else array.astype(np.float32)
-            for name, array in made.items()
-        }
+        program = Program(self.write)
+        starts = range(0, len(values), _ROWS_AT_ONCE)
+        made = [_singles(program.run(values[start : start + _ROWS_AT_ONCE])) for start in starts]
+        return {name: np.concatenate([part[name] for part in made]) for name in made[0]}
 
     def write(self, writer: Writer, features: Tensor) -> dict[str, Tensor]:
         """Write what networks read; what there is none of is left out."""
@@ -189,6 +190,13 @@ class Inputs:
         places = writer.node("Cast", [codes], {"to": INTEGER})
         places = writer.node("Add", [places, writer.constant(self.first + 1)])
         return writer.node("Gather", [writer.constant(self.lookup), places], {"axis": 0})
+
+
+def _singles(tables: dict[str, Array]) -> dict[str, Array]:
+    """Round all but codes to single precision."""
+    return {
+        name: table if name == CODES else table.astype(np.float32) for name, table in tables.items()
+    }
 
 
 @dataclass(frozen=True)

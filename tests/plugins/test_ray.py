@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 import time
 from collections import Counter
@@ -35,7 +34,8 @@ ray = pytest.importorskip("ray", reason="Ray is not installed")
 from ray.cluster_utils import Cluster  # noqa: E402
 
 from automl_fuse_ray.executor import SPEC, RayExecutor  # noqa: E402
-from automl_fuse_ray.options import read_options  # noqa: E402
+
+pytestmark = pytest.mark.slow
 
 STORE = 200 * 2**20
 """Bytes of each node's object store."""
@@ -339,28 +339,6 @@ def test_a_node_that_dies_in_mid_search_costs_only_its_trials(
     assert ended == 12
 
 
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        ({"adress": "auto"}, "no option 'adress': did you mean 'address'"),
-        ({"other": 1}, "no option 'other': there are address, gpus, runtime_env"),
-        ({"address": 6379}, "give the cluster's address as text"),
-        ({"gpus": 1}, "gpus=1: give a mapping"),
-        ({"gpus": {"tabm": -1}}, "-1 for the learner 'tabm': give a number from 0 on"),
-        ({"runtime_env": "pip"}, "give a mapping"),
-    ],
-)
-def test_bad_options_are_named(options: dict[str, Any], words: str) -> None:
-    with pytest.raises(SettingsError, match=words):
-        read_options(options)
-
-
-def test_a_memory_limit_is_refused() -> None:
-    context = ExecutorContext(runner=Runner(), n_workers=1, n_threads=1, memory_limit=2**30)
-    with pytest.raises(SettingsError, match="cannot hold a memory_limit"):
-        RayExecutor(context)
-
-
 def test_a_gpu_that_is_not_there_keeps_its_job_waiting(cluster: Cluster) -> None:
     options = {"gpus": {"good": 0.5}}
     context = ExecutorContext(runner=Runner(), n_workers=2, n_threads=1, options=options)
@@ -368,11 +346,3 @@ def test_a_gpu_that_is_not_there_keeps_its_job_waiting(cluster: Cluster) -> None
     executor.submit(job("good"))
     assert not executor.collect(2.0)
     executor.close()
-
-
-def test_finding_the_plugin_does_not_import_ray() -> None:
-    code = (
-        "import sys; from automl_fuse.host import discover; discover();"
-        "assert not {'ray', 'mlflow'} & sys.modules.keys()"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)
