@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from automl_fuse.artefact import save
 from automl_fuse.assembly import Assembler, fingerprint
-from automl_fuse.budget import STOP, Stopwatch, plan
+from automl_fuse.budget import STOP, Stopwatch, plan, usable_cores
 from automl_fuse.compressing import compress
 from automl_fuse.configuration import ARGUMENTS, keep_configuration
 from automl_fuse.eligibility import eligible_learners, unread_columns
 from automl_fuse.errors import ExportError, SettingsError
-from automl_fuse.folds import make_folds, seed_of
+from automl_fuse.folds import holdout_by_cost, make_folds, seed_of
 from automl_fuse.fronts import BALANCED, QUALITY, Limits, check_preference
 from automl_fuse.host import discover
 from automl_fuse.inventory import select, suggestion, without_encoders
@@ -125,7 +125,7 @@ def fit(  # noqa: PLR0913 - each is an option of every run
         dataset = read(task=meant)
     schema = infer(dataset.table, settings.kinds)
     objective = resolve(metric, dataset.task, plugins.metrics)
-    trial_data = _trial_data(dataset, schema, settings)
+    trial_data = _trial_data(dataset, schema, settings, times.search)
     fusions = select(settings.fusions, plugins.fusions, "fusion", plugins.missing)
     chosen = settings.compressors
     compressors = (
@@ -234,7 +234,8 @@ def _keep(pipeline: Pipeline, run: RunDirectory, *, is_in_time: bool) -> None:
         _log.warning("No portable file was written: %s", error)
 
 
-def _trial_data(dataset: Dataset, schema: Schema, settings: Settings) -> TrialData:
+def _trial_data(dataset: Dataset, schema: Schema, settings: Settings, seconds: float) -> TrialData:
+    """Return what all trials share; ``seconds`` of search decide between folds and a holdout."""
     order = None
     if settings.time_column is not None:
         if settings.time_column not in dataset.table.columns:
@@ -243,6 +244,7 @@ def _trial_data(dataset: Dataset, schema: Schema, settings: Settings) -> TrialDa
                 + suggestion(settings.time_column, dataset.table.names)
             )
         order = _order(dataset.table.columns[settings.time_column], settings.time_column)
+    n_classes = 1 if dataset.classes is None else len(dataset.classes)
     return TrialData(
         columns=schema.convert(dataset.table),
         y=dataset.y,
@@ -254,9 +256,16 @@ def _trial_data(dataset: Dataset, schema: Schema, settings: Settings) -> TrialDa
             folds=settings.folds,
             groups=dataset.groups,
             order=order,
+            holdout=holdout_by_cost(
+                len(dataset.y),
+                len(dataset.table.columns),
+                n_classes if n_classes > 2 else 1,
+                seconds,
+                usable_cores(),
+            ),
         ),
         task=dataset.task,
-        n_classes=1 if dataset.classes is None else len(dataset.classes),
+        n_classes=n_classes,
         seed=settings.seed,
     )
 

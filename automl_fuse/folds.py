@@ -185,54 +185,6 @@ def sampled(rows: Indices, y: Array, n_rows: int, seed: int, *, classes: bool) -
     return np.sort(ranked[chosen])
 
 
-def repeated_folds(
-    y: Array,
-    task: Task,
-    seed: int,
-    *,
-    folds: int | None = None,
-    repeats: int = 3,
-    groups: Array | None = None,
-) -> tuple[Fold, ...]:
-    """Split rows several times over, so that each row is validated once in every repeat.
-
-    The mean of a row's predictions, and with it a score, depends less on how the rows were dealt:
-    where there are few of them, that differs from one deal to another by more than members do.
-    The first folds are those of ``make_folds``; every repeat is balanced by itself.
-
-    Parameters
-    ----------
-    y : array of shape (n_rows,)
-        Class codes or target values.
-    task : Task
-        What is predicted.
-    seed : int
-        Seed of the shuffles.
-    folds : int, optional
-        Folds of one repeat; a number chosen by size if absent.
-    repeats : int
-        How often the rows are dealt.
-    groups : array of shape (n_rows,), optional
-        Rows of one group are never on both sides.
-
-    Returns
-    -------
-    tuple of Fold
-        The folds of the first repeat, then those of the next.
-
-    Raises
-    ------
-    SettingsError
-        If the rows cannot be split like that.
-    """
-    if repeats < 1:
-        raise SettingsError(f"repeats={repeats} gives no fold: give a number from 1 on.")
-    seeds = [seed, *(seed_of(seed, "repeat", number) for number in range(1, repeats))]
-    return tuple(
-        fold for each in seeds for fold in make_folds(y, task, each, folds=folds, groups=groups)
-    )
-
-
 def cross_fitting(y: Array, n_splits: int, seed: int) -> tuple[tuple[Indices, Indices], ...]:
     """Split OOF rows into (choose, score) parts, balanced on ``y``, for cross-fitted fusion."""
     n_splits = max(2, min(n_splits, len(y)))

@@ -12,7 +12,6 @@ from automl_fuse.folds import (
     default_n_folds,
     holdout_by_cost,
     make_folds,
-    repeated_folds,
     sampled,
     seed_of,
 )
@@ -245,59 +244,3 @@ def test_seeds_differ_by_purpose_and_do_not_change():
 
 
 # --------------------------------------------------------------------------- repeated folds
-
-
-@pytest.mark.parametrize(
-    ("y", "task"),
-    [
-        (classes(50, 7, 1), Task.MULTICLASS),
-        (np.random.default_rng(0).normal(size=58), Task.REGRESSION),
-    ],
-)
-def test_every_repeat_partitions_the_rows_in_its_own_way_and_is_balanced(y, task):
-    folds = repeated_folds(y, task, 0, folds=5, repeats=3)
-    assert len(folds) == 15
-    repeats = [folds[k : k + 5] for k in (0, 5, 10)]
-    for repeat in repeats:
-        assert sorted(np.concatenate([fold.valid for fold in repeat])) == list(range(58))
-        for fold in repeat:
-            assert sorted([*fold.train, *fold.valid]) == list(range(58))
-            assert np.mean(y[fold.valid]) == pytest.approx(np.mean(y), abs=0.35)
-        if task.is_classification:
-            assert all(np.bincount(y[fold.valid])[1] in {1, 2} for fold in repeat)
-    together = {frozenset(fold.valid.tolist()) for fold in folds}
-    assert len(together) == 15
-
-
-def test_the_first_repeat_is_the_split_without_repeats():
-    y = classes(30, 20)
-    once = make_folds(y, Task.BINARY, 3, folds=4)
-    for repeats in (1, 2):
-        first = repeated_folds(y, Task.BINARY, 3, folds=4, repeats=repeats)[:4]
-        assert all(np.array_equal(a.valid, b.valid) for a, b in zip(once, first, strict=True))
-
-
-def test_repeats_are_reproducible_and_depend_on_the_seed():
-    y = np.random.default_rng(0).normal(size=50)
-    first, again, other = (
-        repeated_folds(y, Task.REGRESSION, seed, folds=3, repeats=2) for seed in (1, 1, 2)
-    )
-    assert all(np.array_equal(a.valid, b.valid) for a, b in zip(first, again, strict=True))
-    assert not any(np.array_equal(a.valid, b.valid) for a, b in zip(first, other, strict=True))
-
-
-def test_groups_stay_on_one_side_in_every_repeat():
-    rng = np.random.default_rng(0)
-    groups, y = rng.integers(0, 12, 200), rng.normal(size=200)
-    folds = repeated_folds(y, Task.REGRESSION, 0, folds=4, repeats=3, groups=groups)
-    assert len(folds) == 12
-    assert len({frozenset(groups[fold.valid]) for fold in folds}) > 4
-    for fold in folds:
-        assert not set(groups[fold.train]) & set(groups[fold.valid])
-
-
-def test_a_number_of_repeats_that_gives_nothing_is_named():
-    with pytest.raises(SettingsError, match="repeats=0 gives no fold"):
-        repeated_folds(classes(5, 5), Task.BINARY, 0, repeats=0)
-    with pytest.raises(SettingsError, match="folds=30 cannot split 10 rows"):
-        repeated_folds(classes(5, 5), Task.BINARY, 0, folds=30)

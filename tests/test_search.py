@@ -1,6 +1,7 @@
 """The search, driven by an executor that knows how good every learner is."""
 
 from collections import deque
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,14 @@ from automl_fuse.errors import NothingFittedError
 from automl_fuse.folds import cross_fitting, make_folds
 from automl_fuse.metrics import METRICS, loss_of
 from automl_fuse.search import MemberSearch, SearchLimits, choose_fusion
-from automl_fuse.search.arms import MAX_FAILURES, Allowance, Arm, choose
+from automl_fuse.search.arms import (
+    MAX_FAILURES,
+    SAMPLE_ROWS,
+    Allowance,
+    Arm,
+    Candidate,
+    choose,
+)
 from automl_fuse.search.incumbent import Incumbent
 from automl_fuse.search.plateau import MIN_MEMBERS, Plateau
 from automl_fuse.search.studies import Storage, Study
@@ -66,7 +74,8 @@ def learner(name, *merits, seconds=0.01, space=no_space):
 
 
 def arm(spec):
-    return Arm(spec=spec, study=Study(spec.name, Storage(None), 0), portfolio=list(spec.portfolio))
+    portfolio = [Candidate(params=c.params, merit=c.merit) for c in spec.portfolio]
+    return Arm(spec=spec, study=Study(spec.name, Storage(None), 0), portfolio=portfolio)
 
 
 def allowed(seconds, left=1e9):
@@ -289,6 +298,20 @@ def test_what_needs_most_of_the_time_left_comes_after_what_is_nearly_as_good():
     choice = choose([big, small], SHAPE, allowed(1, left=4))
     assert choice.arm is big
     assert choice.seconds == pytest.approx(2.4)
+
+
+def test_a_large_table_is_tried_on_a_sample_first():
+    def cost(shape, params):
+        return Cost(seconds=shape.n_rows / 1e5, bytes=1)
+
+    large = replace(SHAPE, n_rows=1_000_000)
+    spec = replace(learner("forest", 1.0), cost=cost)
+    assert choose([arm(spec)], large, allowed(10, left=20)).max_rows == SAMPLE_ROWS
+    assert choose([arm(spec)], large, allowed(1e3, left=1e4)).max_rows is None
+    assert choose([arm(spec)], SHAPE, allowed(10, left=20)).max_rows is None
+    again = arm(spec)
+    again.portfolio[0] = replace(again.portfolio[0], max_rows=200_000)
+    assert choose([again], large, allowed(10, left=20)).max_rows == 200_000
 
 
 def test_a_cheap_member_goes_before_a_slightly_better_one():

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from automl_fuse.search.studies import Draw, Storage
-    from automl_fuse.specs import Configuration, LearnerSpec, Params, Shape
+    from automl_fuse.specs import LearnerSpec, Params, Shape
 
 LOG_DISCOUNT = 0.8
 """Factor on merits of members that learn the target's logarithm, where its tail suggests that."""
@@ -47,8 +47,33 @@ SHORT_SECONDS = 3.0
 worker also imports the library."""
 EXPLORATION = 0.5
 """Weight of the bandit's confidence bound, relative to the best learner's gain per second."""
+SAMPLE_ROWS = 50_000
+"""Training rows that a member is tried on first, where all would take too long."""
+SAMPLE_GROWTH = 4
+"""Factor on the rows at the next try of a member that raised the ensemble."""
+SAMPLE_SHARE = 0.2
+"""Share of the time left beyond which a fold of all rows takes too long for a first try."""
 RECENT = 3
 """Members that a learner's gain per second is averaged over."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """A configuration that waits to be tried.
+
+    Attributes
+    ----------
+    params : mapping
+        Hyperparameters.
+    merit : float
+        How early to try it.
+    max_rows : int or None
+        Training rows of a fold to try it on, at most; decided by the cost if None.
+    """
+
+    params: Params
+    merit: float
+    max_rows: int | None = None
 
 
 @dataclass(kw_only=True)
@@ -65,8 +90,8 @@ class Arm:
         Factor on its merits.
     study : Study
         Its Optuna study.
-    portfolio : list of Configuration
-        What is left of its portfolio.
+    portfolio : list of Candidate
+        What is left of its portfolio, and what is to be tried again on more rows.
     costs : list of (float, float)
         Predicted and measured seconds of each fold.
     rates : list of float
@@ -79,7 +104,7 @@ class Arm:
 
     spec: LearnerSpec
     study: Study
-    portfolio: list[Configuration]
+    portfolio: list[Candidate]
     fixed: Params = field(default_factory=dict)
     discount: float = 1.0
     costs: list[tuple[float, float]] = field(default_factory=list)
@@ -137,7 +162,7 @@ def arms_of(spec: LearnerSpec, storage: Storage, seed: int, *, with_log: bool) -
             Arm(
                 spec=spec,
                 study=study,
-                portfolio=list(spec.portfolio),
+                portfolio=[Candidate(params=c.params, merit=c.merit) for c in spec.portfolio],
                 fixed=fixed,
                 discount=discount,
             )
@@ -147,11 +172,22 @@ def arms_of(spec: LearnerSpec, storage: Storage, seed: int, *, with_log: bool) -
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """A member to open: its learner, what was drawn, and the seconds that a fold may take."""
+    """A member to open: its learner, what was drawn, and what a fold may take.
+
+    Attributes
+    ----------
+    arm, draw
+        The learner, and its configuration.
+    seconds : float
+        What a fold may take.
+    max_rows : int or None
+        Training rows of a fold that are read, at most; all if None.
+    """
 
     arm: Arm
     draw: Draw
     seconds: float
+    max_rows: int | None = None
 
     @property
     def name(self) -> str:
@@ -189,6 +225,7 @@ class _Entry:
     predicted: float
     given: float
     worth: float
+    max_rows: int | None
 
 
 def choose(arms: Sequence[Arm], shape: Shape, allowance: Allowance) -> Choice | None:
@@ -223,7 +260,7 @@ def choose(arms: Sequence[Arm], shape: Shape, allowance: Allowance) -> Choice | 
         params = arm.portfolio.pop(best.number).params
         draw = arm.study.ask(arm.spec.space, params)
         seconds = min(best.given, max(DISTRUST * best.predicted, SHORT_SECONDS))
-        return Choice(arm=arm, draw=draw, seconds=seconds)
+        return Choice(arm=arm, draw=draw, seconds=seconds, max_rows=best.max_rows)
     return _choose_by_bandit(arms, allowance)
 
 
@@ -232,11 +269,13 @@ def _entries(arms: Sequence[Arm], shape: Shape, given: float, left: float) -> li
     machine = min(max(machine, 1 / MOST_BORROWED), MOST_BORROWED)
     found = []
     for position, arm in enumerate(arms):
-        for number, configuration in enumerate(arm.portfolio if arm.is_open else ()):
-            predicted = arm.spec.cost(shape, configuration.params).seconds
-            predicted *= _ratio(arm.costs, machine)
+        ratio = _ratio(arm.costs, machine)
+        for number, candidate in enumerate(arm.portfolio if arm.is_open else ()):
+            rows = _rows_to_try(candidate, arm, shape, SAMPLE_SHARE * left / ratio)
+            tried = replace(shape, n_rows=rows)
+            predicted = ratio * arm.spec.cost(tried, candidate.params).seconds
             share = min(predicted, given) / max(left, 1e-9)
-            merit = arm.discount * configuration.merit * USELESS_DISCOUNT**arm.useless
+            merit = arm.discount * candidate.merit * USELESS_DISCOUNT**arm.useless
             worth = merit * (1 - THRIFT * share)
             found.append(
                 _Entry(
@@ -245,9 +284,20 @@ def _entries(arms: Sequence[Arm], shape: Shape, given: float, left: float) -> li
                     predicted=predicted,
                     given=given,
                     worth=worth,
+                    max_rows=rows if rows < shape.n_rows else None,
                 )
             )
     return found
+
+
+def _rows_to_try(candidate: Candidate, arm: Arm, shape: Shape, seconds: float) -> int:
+    """Return how many training rows a candidate is to be tried on: all, if that takes so long."""
+    if candidate.max_rows is not None:
+        return min(candidate.max_rows, shape.n_rows)
+    if shape.n_rows <= 2 * SAMPLE_ROWS:
+        return shape.n_rows
+    is_cheap = arm.spec.cost(shape, candidate.params).seconds <= seconds
+    return shape.n_rows if is_cheap else SAMPLE_ROWS
 
 
 def _choose_by_bandit(arms: Sequence[Arm], allowance: Allowance) -> Choice | None:

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from automl_fuse.budget import Deadline, Stopwatch
-from automl_fuse.search.arms import MAX_FAILURES, Allowance, Choice, arms_of, choose
+from automl_fuse.search.arms import (
+    MAX_FAILURES,
+    SAMPLE_GROWTH,
+    SAMPLE_ROWS,
+    Allowance,
+    Candidate,
+    Choice,
+    arms_of,
+    choose,
+)
 from automl_fuse.search.collecting import collected, fold_losses
 from automl_fuse.search.incumbent import Incumbent
 from automl_fuse.search.outcome import FinishedMember, SearchLimits, SearchOutcome, TrialFailure
@@ -25,6 +34,8 @@ if TYPE_CHECKING:
 
 FIRST_SHARE = 0.5
 """Share of the search that the first member may take: something must be servable soon."""
+FIRST_SECONDS = 6.0
+"""Seconds of a fold of the first member, at most, where the table is large."""
 SHARE = 0.4
 """Share of the remaining search that a later member may take."""
 MARGIN = 0.95
@@ -44,6 +55,8 @@ LAST_START = 0.01
 POLL_SECONDS = 0.25
 MAX_KEPT = 100
 """Finished members that are kept; beyond it the one of the greatest loss is dropped."""
+KEPT_BYTES = 1 << 29
+"""Bytes of OOF predictions that are kept, likewise."""
 
 Notify = Callable[[str, Mapping[str, Any]], None]
 
@@ -186,6 +199,8 @@ class MemberSearch:
     def _submit(self, member: _Open) -> None:
         waves = math.ceil(len(member.pending) / self._limits.slots)
         seconds = min(member.choice.seconds, MARGIN * self._deadline.remaining() / waves)
+        if not self._finished and self._shape.n_rows > SAMPLE_ROWS:
+            seconds = min(seconds, FIRST_SECONDS)
         fold = member.pending.pop(0)
         job = Job(
             member=member.name,
@@ -193,6 +208,7 @@ class MemberSearch:
             params=member.choice.params,
             fold=fold,
             seconds=max(seconds, 0.0),
+            max_rows=member.choice.max_rows,
         )
         member.running[fold] = (job, Stopwatch())
         self._executor.submit(job)
@@ -223,7 +239,8 @@ class MemberSearch:
 
     def _measure(self, member: _Open, result: JobResult) -> None:
         """Compare predicted with measured seconds, and ask what the fold adds."""
-        arm, shape = member.choice.arm, self._shape
+        arm = member.choice.arm
+        shape = replace(self._shape, n_rows=result.n_rows or self._shape.n_rows)
         predicted = arm.spec.cost(shape, learner_params(result.job.params)).seconds
         arm.costs.append((predicted, result.fit_seconds + result.predict_seconds))
         if result.predictions is not None:
@@ -256,6 +273,14 @@ class MemberSearch:
         member.choice.arm.record(gain, self._incumbent.loss, _fold_seconds(member))
         self._plateau.record(self._watch.seconds(), self._incumbent.loss)
         member.choice.draw.finish(finished.loss)
+        if member.choice.max_rows is not None and gain > MIN_GAIN * abs(self._incumbent.loss):
+            member.choice.arm.portfolio.append(
+                Candidate(
+                    params=member.choice.draw.params,
+                    merit=1.0,
+                    max_rows=SAMPLE_GROWTH * member.choice.max_rows,
+                )
+            )
         self._drop_excess()
         self._notify(
             "trial_finished",
@@ -272,7 +297,8 @@ class MemberSearch:
         )
 
     def _drop_excess(self) -> None:
-        if len(self._finished) > MAX_KEPT:
+        most = max(1, min(MAX_KEPT, KEPT_BYTES // self._finished[0].oof.nbytes))
+        if len(self._finished) > most:
             worst = max(self._finished, key=lambda kept: (not np.isfinite(kept.loss), kept.loss))
             self._finished.remove(worst)
             self._dropped += 1
@@ -346,7 +372,8 @@ class MemberSearch:
     def _collected(self, member: _Open) -> FinishedMember:
         params = member.choice.params
         loss_of = self._incumbent.loss_of
-        return collected(member.name, params, member.results, self._data, loss_of)
+        found = collected(member.name, params, member.results, self._data, loss_of)
+        return replace(found, max_rows=member.choice.max_rows)
 
     def _fold_losses(self, member: _Open) -> list[float]:
         return fold_losses(member.results, self._data, self._incumbent.loss_of)

@@ -32,6 +32,8 @@ class FinishedMember:
         Time to predict one row of a batch with all fold models.
     bytes : int
         Size of its fold models.
+    max_rows : int or None
+        Training rows of a fold that were read, at most; all if None.
     """
 
     name: str
@@ -45,6 +47,7 @@ class FinishedMember:
     predict_seconds: float
     row_seconds: float
     bytes: int
+    max_rows: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -165,7 +165,11 @@ class Orders:
             return self._student(proposal)
         assert isinstance(proposal, Refit | Edit)  # noqa: S101 - selections are kept apart
         member = self._members[proposal.member]
-        known: dict[str, Any] = {"learner": member.learner, "params": member.params}
+        known: dict[str, Any] = {
+            "learner": member.learner,
+            "params": member.params,
+            "max_rows": member.max_rows,
+        }
         each = member.fit_seconds / max(1, len(member.folds))
         if isinstance(proposal, Refit):
             return Order(name=member.name, folds=(), seconds=1.3 * each, **known)

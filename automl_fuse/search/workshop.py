@@ -40,6 +40,8 @@ class Order:
         As in ``Job``.
     all_rows : bool
         Whether a model of all rows is wanted after the folds.
+    max_rows : int or None
+        Training rows that are read, at most; all if None.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Order:
     edit: Edit | None = None
     source: str = ""
     all_rows: bool = True
+    max_rows: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,6 +191,7 @@ class Workshop:
             student=order.student,
             edit=order.edit,
             source=order.source,
+            max_rows=order.max_rows,
         )
         opened.running.add(fold)
         self._jobs[order.name, fold] = job
