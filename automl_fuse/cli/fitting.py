@@ -58,6 +58,10 @@ def add_to(commands: Any) -> None:
     add("--learners", type=names, metavar="A,B", help="only these learners")
     add("--fusions", type=names, metavar="A,B", help="only these fusions")
     add("--compressors", type=names, metavar="A,B", help="only these compressors")
+    add("--block-encoders", type=names, metavar="A,B", help="encoders to leave out")
+    text = "do not try learners on the logarithm of a target with a long tail"
+    add("--no-target-transforms", action="store_const", const=False, dest="target_transforms",
+        help=text)  # fmt: skip
     add("--plugins", type=names, metavar="A,B", help="plugin modules to import")
     add("--block-plugins", type=names, metavar="A,B", help="plugins to leave out")
     add("--require-plugins", type=names, metavar="A,B", help="end if one fails")

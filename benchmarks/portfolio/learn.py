@@ -13,6 +13,7 @@ not choose it, beside the order of merits that the plugins have now, and random 
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -240,6 +241,24 @@ def params_of(key: str) -> dict[str, Any]:
     return found
 
 
+def write_figures(tables: Sequence[Recorded], folder: Path) -> None:
+    """Write what the order is chosen from: errors and seconds, and what the keys stand for."""
+    with (folder / "figures.csv").open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["table", "metric", "configuration", "oof_error", "test_error", "seconds"])
+        for table in tables:
+            for key, k in table.position.items():
+                errors = (
+                    table.error(table.oof[k], test=False),
+                    table.error(table.test[k], test=True),
+                )
+                row = [f"{value:.5g}" for value in (*errors, table.seconds[k])]
+                writer.writerow([table.name, table.metric, key, *row])
+    keys = sorted(set().union(*(table.keys for table in tables)))
+    lines = [f"  {json.dumps(key)}: {json.dumps(params_of(key), sort_keys=True)}" for key in keys]
+    (folder / "configurations.json").write_text("{\n" + ",\n".join(lines) + "\n}\n")
+
+
 def _validate(tables: Sequence[Recorded], size: int, power: float) -> None:
     """Print what learned, present and random orders are worth on tables that did not choose."""
     counts = [count for count in COUNTS if count <= size]
@@ -271,10 +290,13 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=30)
     parser.add_argument("--power", type=float, default=PATIENCE_POWER)
     parser.add_argument("--no-validation", action="store_true")
+    parser.add_argument("--figures", type=Path, help="folder to write the figures to")
     options = parser.parse_args()
     folders = sorted(p for p in RESULTS.iterdir() if len(list(p.glob("*.npz"))) > 20)
     tables = [read(folder) for folder in folders]
     print(f"{len(tables)} tables: {', '.join(table.name for table in tables)}")
+    if options.figures is not None:
+        write_figures(tables, options.figures)
     if not options.no_validation:
         _validate(tables, options.size, options.power)
     size = options.size
