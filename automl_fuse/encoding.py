@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from automl_fuse.budget import Deadline
     from automl_fuse.run import RunDirectory
-    from automl_fuse.specs import Array, Columns, EncoderSpec, Floats, Task
+    from automl_fuse.specs import Array, Columns, Encoder, EncoderSpec, Floats, Task
 
 CACHE_BYTES: Final = 1 << 28
 """Features that one worker keeps between jobs."""
@@ -251,16 +251,17 @@ class FoldEncoder:
             deadline=deadline,
         )
         encoder = spec.build(context)
-        train = encoder.fit_transform(
-            taken(columns, split.train), data.y[split.train], data.weights(split.train)
-        )
+        rows = taken(columns, split.train)
+        train = encoder.fit_transform(rows, data.y[split.train], data.weights(split.train))
         path = self._run.encoder(key, fold)
         if path.exists():
             # Fold models were fitted with that one, and an encoder may choose by the clock.
             kept: FittedEncoder = read_pickle(path)
-            encoder = kept.encoder.get()
+            fresh, encoder = encoder, kept.encoder.get()
+            train = _as_before(key, encoder, fresh, rows, train)
         else:
             write_pickle(path, FittedEncoder(kinds=spec.kinds, encoder=Stored(encoder)))
+        del rows  # a copy of most of the table, which need not lie beside that of the rest
         if not len(split.valid):
             # An encoder need not know what to do with no rows at all.
             return train, replace(train, values=train.values[:0])
@@ -271,6 +272,28 @@ class FoldEncoder:
         self._cache[place] = features
         while len(self._cache) > 1 and sum(map(_size, self._cache.values())) > CACHE_BYTES:
             self._cache.popitem(last=False)
+
+
+def _as_before(key: str, kept: Encoder, fresh: Encoder, rows: Columns, train: Matrix) -> Matrix:
+    """Return features of training rows that go with an encoder which fold models know.
+
+    A new fit alone gives them out of fold, where the target is read. It is the fit of before, but
+    for an encoder that chose otherwise by the clock, which the names of its features tell.
+
+    Raises
+    ------
+    PluginError
+        If such an encoder gives training rows features out of fold: nothing can repeat them.
+    """
+    if kept.transform(rows.take(np.arange(1))).names == train.names:
+        return train
+    if not np.array_equal(fresh.transform(rows).values, train.values, equal_nan=True):
+        raise PluginError(
+            f"encoder {key!r} chose other features than at its first fit in this fold, by the "
+            "clock, and features of its training rows are not there any more: give the run more "
+            f"time, or leave it out with block_encoders=({key.partition(_SAMPLE)[0]!r},)."
+        )
+    return kept.transform(rows)
 
 
 def rows_of(keys: Sequence[str]) -> int | None:

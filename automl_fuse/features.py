@@ -81,9 +81,10 @@ class FeatureFiles:
         except OSError as error:
             Path(temporary).unlink(missing_ok=True)
             raise RunError(f"Cannot write {path}: {error.strerror or error}.") from error
-        train, valid = joblib.load(path, mmap_mode="r")
+        # Another worker that needs much room may have removed the file again.
+        mapped = self.read(fold, key) or features
         _make_room(path)
-        return train, valid
+        return mapped
 
     def lock(self, fold: int, key: str) -> FileLock:
         """Return a lock, so that features that several workers need at once are made by one.

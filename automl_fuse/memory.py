@@ -29,6 +29,9 @@ __all__ = ["Guard", "Guarded", "MemoryGuard", "check_limit", "open_guard", "with
 
 MIN_SHARE: Final = 250_000_000
 """Bytes that a worker needs: the usual libraries take 150 MB of them."""
+_GROWTH: Final = 50_000_000
+"""Bytes that this process may come to hold from the choice of a number of workers to their start:
+libraries of observers, and columns of objects as they are written for workers."""
 
 _MARGIN: Final = 0.97
 """Share of the limit at which a worker is ended, for it grows on until it is gone."""
@@ -79,7 +82,8 @@ def within_limit(settings: Settings) -> Settings:
     if limit is None or settings.workers is not None or settings.executor != "processes":
         return settings
     check_limit(limit)
-    room = max(1, (int(_MARGIN * limit) - proportional(os.getpid())) // MIN_SHARE)
+    left = int(_MARGIN * limit) - proportional(os.getpid()) - _GROWTH
+    room = max(1, left // MIN_SHARE)
     return replace(settings, workers=room) if room < usable_cores() else settings
 
 

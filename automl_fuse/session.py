@@ -76,7 +76,9 @@ class Session:
         if self.settings.executor == "inline":
             return 1, 1 if few else cores
         n_workers = self.settings.workers or (cores if few else max(1, cores // 2))
-        return n_workers, 1 if few else max(1, cores // n_workers)
+        # A fold of a cluster runs on one of its machines, none of which may have all the cores.
+        shared = min(usable_cores(), cores // n_workers)
+        return n_workers, 1 if few else max(1, shared)
 
     @property
     def patience(self) -> float:

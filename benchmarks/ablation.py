@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 TRAIN_SHARE = 0.7
 FULL = "full"
-EXTRA = '["arithmetic","pca","clusters","isolation","crosses","counts"]'
+EXTRA = '["arithmetic","scaled_arithmetic","pca","clusters","isolation","crosses","counts"]'
 VARIANTS: dict[str, tuple[str, ...]] = {
     FULL: (),
     "no extra features": (f"block_encoders={EXTRA}",),

@@ -16,7 +16,7 @@ from test_trial import FOLDS, PLUGINS, N, Plain, columns_of, data_of
 from automl_fuse import encoding, features
 from automl_fuse.budget import Deadline
 from automl_fuse.encoding import FoldEncoder, rows_of
-from automl_fuse.errors import RunError
+from automl_fuse.errors import PluginError, RunError
 from automl_fuse.features import beside, forget_features, give_back, taken, with_stored_objects
 from automl_fuse.run import RunDirectory, read_pickle, write_pickle
 from automl_fuse.specs import ALL_ROWS, Column, EncoderSpec, Kind, Matrix, Task
@@ -26,23 +26,43 @@ NEVER = Deadline(float("inf"))
 
 
 class Drifting:
-    """Gives another number each time it is fitted, as one that chooses by the clock may."""
+    """Gives other features each time it is fitted, as one that chooses by the clock may."""
 
     fits = 0
 
     def fit_transform(self, columns, y, weight):
         type(self).fits += 1
-        self.number = float(type(self).fits)
+        self.number = type(self).fits
         return self.transform(columns)
 
     def transform(self, columns):
-        return Matrix.numbers(np.full((columns.n_rows, 1), self.number), ["number"])
+        values = np.full((columns.n_rows, self.number), float(self.number))
+        return Matrix.numbers(values, [f"choice {i} of {self.number}" for i in range(self.number)])
 
 
-def drifting_spec():
-    Drifting.fits = 0
+class DriftingOutOfFold(Drifting):
+    """Gives training rows other features than the same rows later."""
+
+    def fit_transform(self, columns, y, weight):
+        features = super().fit_transform(columns, y, weight)
+        return replace(features, values=features.values + 0.5)
+
+
+def drifting_spec(encoder=Drifting):
+    encoder.fits = 0
     kinds = frozenset({Kind.NUMERIC})
-    return EncoderSpec(name="drifting", api_version=1, kinds=kinds, build=lambda _: Drifting())
+    return EncoderSpec(name="drifting", api_version=1, kinds=kinds, build=lambda _: encoder())
+
+
+def shifted_spec():
+    """An encoder that reads the target, in effect, and whose fits are all the same."""
+
+    def build(_):
+        DriftingOutOfFold.fits = 0
+        return DriftingOutOfFold()
+
+    kinds = frozenset({Kind.NUMERIC})
+    return EncoderSpec(name="shifted", api_version=1, kinds=kinds, build=build)
 
 
 @pytest.fixture
@@ -100,7 +120,8 @@ def test_large_features_are_mapped_again_and_not_kept(run, monkeypatch):
     first = encoder.of_fold(0, ("plain",), NEVER)
     forget_features(run)
     again = encoder.of_fold(0, ("plain",), NEVER)
-    assert Plain.calls == 4  # nothing was kept in memory, and no file was left
+    # Nothing was kept in memory, and no file was left; one row tells which features those are.
+    assert Plain.calls == 5
     assert np.array_equal(first[0].values, again[0].values)
 
 
@@ -108,9 +129,29 @@ def test_features_made_anew_are_those_of_the_encoder_that_is_kept(run):
     spec = drifting_spec()
     encoder_of(run, drifting=spec).of_fold(0, ("drifting",), NEVER)
     forget_features(run)
-    _, valid = encoder_of(run, drifting=spec).of_fold(0, ("drifting",), NEVER)
+    train, valid = encoder_of(run, drifting=spec).of_fold(0, ("drifting",), NEVER)
     assert Drifting.fits == 2
     assert read_pickle(run.encoder("drifting", 0)).transform(columns_of(1)).values == [[1.0]]
+    assert train.names == valid.names == ("choice 0 of 1",)
+    assert (train.values == 1.0).all()
+    assert (valid.values == 1.0).all()
+
+
+def test_features_out_of_fold_that_nothing_can_repeat_are_an_error(run):
+    spec = drifting_spec(DriftingOutOfFold)
+    encoder_of(run, drifting=spec).of_fold(0, ("drifting",), NEVER)
+    forget_features(run)
+    with pytest.raises(PluginError, match=r"'drifting' chose other features .* block_encoders"):
+        encoder_of(run, drifting=spec).of_fold(0, ("drifting",), NEVER)
+
+
+def test_features_out_of_fold_are_made_anew_by_the_same_fit(run):
+    encoder = encoder_of(run, shifted=shifted_spec())
+    before = encoder.of_fold(0, ("shifted",), NEVER)[0].values.copy()
+    forget_features(run)
+    train, valid = encoder_of(run, shifted=shifted_spec()).of_fold(0, ("shifted",), NEVER)
+    assert np.array_equal(train.values, before)
+    assert (train.values == 1.5).all()
     assert (valid.values == 1.0).all()
 
 

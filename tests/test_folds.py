@@ -241,6 +241,3 @@ def test_more_rows_need_fewer_folds():
 def test_seeds_differ_by_purpose_and_do_not_change():
     assert seed_of(0, "a", 1) == 1_967_582_674
     assert len({seed_of(0, "a"), seed_of(0, "b"), seed_of(1, "a"), seed_of(0, "a", 1)}) == 4
-
-
-# --------------------------------------------------------------------------- repeated folds

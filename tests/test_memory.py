@@ -185,6 +185,9 @@ def test_a_limit_that_leaves_too_little_is_refused(held):
 def test_workers_are_as_many_as_there_is_room_for(held, monkeypatch):
     monkeypatch.setattr(memory, "usable_cores", lambda: 8)
     assert within_limit(Settings(memory_limit="1GB")).workers == 3
+    # 250 MB each are left for four by a hair, which this process would soon take.
+    assert within_limit(Settings(memory_limit=1_140 * MB)).workers == 3
+    assert within_limit(Settings(memory_limit=1_200 * MB)).workers == 4
     assert within_limit(Settings(memory_limit="10MB")).workers == 1
     assert within_limit(Settings(memory_limit="12GB")).workers is None
     for settings in (

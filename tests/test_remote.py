@@ -15,7 +15,7 @@ import pytest
 from sklearn.datasets import load_iris
 
 import automl_fuse
-from automl_fuse import Settings, hookimpl, remote
+from automl_fuse import Settings, hookimpl, remote, session
 from automl_fuse.errors import RunError
 from automl_fuse.folds import Fold
 from automl_fuse.host import discover
@@ -438,3 +438,14 @@ def test_a_run_survives_encoders_that_differ(
     assert not model.report["failures"]
     assert (model.named("all members").predict(X) == y).mean() > 0.8
     model.named("all members").save(tmp_path / "model.onnx")
+
+
+@pytest.mark.parametrize(("workers", "expected"), [(None, (200, 2)), (4, (4, 16))])
+def test_a_fold_gets_no_more_threads_than_this_machine_has_cores(monkeypatch, workers, expected):
+    monkeypatch.setattr(session, "usable_cores", lambda: 16)
+    large = types.SimpleNamespace(
+        _cores=400,
+        data=types.SimpleNamespace(y=np.zeros(session.THREADS_PAY_ROWS + 1)),
+        settings=Settings(executor="ray", workers=workers),
+    )
+    assert session.Session.workers.fget(large) == expected

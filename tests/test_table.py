@@ -594,7 +594,9 @@ def test_rows_without_target_are_left_out_with_a_warning() -> None:
 def test_a_class_of_one_row_is_kept_with_a_warning() -> None:
     data = prepare(X, ["rare"] + ["x"] * 29 + ["y"] * 30)
     assert len(data.y) == 60
-    assert "1 classes have one row each ('rare')" in data.warnings[0]
+    assert "1 class has one row ('rare')" in data.warnings[0]
+    data = prepare(X, ["rare", "odd"] + ["x"] * 29 + ["y"] * 29)
+    assert "2 classes have one row each ('odd', 'rare')" in data.warnings[0]
 
 
 # --------------------------------------------------------------------------- weights and groups

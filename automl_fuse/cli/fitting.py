@@ -66,7 +66,7 @@ def add_to(commands: Any) -> None:
     add("--block-plugins", type=names, metavar="A,B", help="plugins to leave out")
     add("--require-plugins", type=names, metavar="A,B", help="end if one fails")
     add("--max-trials", type=int, help="members to try, at most")
-    text = "of the time limit without a gain after which to end, or none; default: 0.25"
+    text = "of the search's time without a gain after which to end, or none; default: 0.25"
     add("--stop-after-no-gain", type=share_or_none, metavar="SHARE", help=text)
     add("--seed", type=int, help="default: 0")
     add("--executor", help="where trials run; default: processes")
@@ -98,10 +98,15 @@ def _fit(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int | 
                 warn(f"automl-fuse: {error}")
                 return ending.code
             raise
-        _show(model, configuration.values["output"], as_json=options.json)
         status = "finished" if ending.code is None else "interrupted"
-        told = model.report
-        tell(options, Ended(run=run, status=status, metric=told["metric"], score=told["score"]))
+        ended = Ended(
+            run=run, status=status, metric=model.report["metric"], score=model.report["score"]
+        )
+        try:
+            _show(model, configuration.values["output"], as_json=options.json)
+        finally:
+            # Also where the reader of our output has gone.
+            tell(options, ended)
     return ending.code
 
 

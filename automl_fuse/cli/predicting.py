@@ -118,7 +118,7 @@ def say_summary(report: Mapping[str, Any]) -> None:
         f"{trials['finished']} members finished, {trials['stopped']} stopped early, "
         f"{trials['failed']} failed, in {report['seconds']['wall']:.1f} s"
     )
-    if trials["gainless_seconds"] is not None:
+    if trials.get("gainless_seconds") is not None:
         say(
             f"The search ended by itself: for {trials['gainless_seconds']:.0f} s nothing had "
             "raised the ensemble (--stop-after-no-gain none goes on)"

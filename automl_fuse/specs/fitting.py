@@ -100,7 +100,8 @@ class LearnerSpec:
     cost : callable
         Predicts the cost of one fold.
     space : callable
-        Draws params from a ``Suggest``.
+        Draws params from a ``Suggest``. None may be called ``target``: the engine keeps this name
+        for the transform of targets.
     portfolio : tuple of Configuration
         Configurations tried before any search, best first.
     requires : tuple of str

@@ -70,7 +70,7 @@ class JobResult:
     n_features : int
         Features that the learner read.
     n_rows : int
-        Training rows of the fold, or of the sample of them that was asked for.
+        Training rows of the fold, or of the sample of them that was asked for; 0 after a failure.
     error : str
         Traceback, empty on success.
     lost : bool
@@ -231,8 +231,8 @@ class Event:
     ----------
     name : str
         ``run_started``, ``stage_started``, ``trial_started``, ``trial_finished``,
-        ``trial_failed``, ``trial_stopped``, ``fused``, ``compressed``, ``run_finished`` or
-        ``run_failed``.
+        ``trial_failed``, ``trial_stopped``, ``search_ended``, ``fused``, ``compressed``,
+        ``run_finished`` or ``run_failed``.
     seconds : float
         Since the run began.
     details : mapping

@@ -39,7 +39,7 @@ class Settings:
     max_trials : int, optional
         Members to try, at most; of compressors, their portfolios only.
     stop_after_no_gain : float, optional
-        Share of the time limit without a gain of the ensemble after which the search ends, all
+        Share of the search's time without a gain of the ensemble after which the search ends, all
         portfolios done; never if None.
     target_transforms : bool
         Whether, where the target has a long tail, learners are also tried on its logarithm.

@@ -158,7 +158,8 @@ def _check_classes(
     lone = np.flatnonzero(np.bincount(codes) == 1)
     if len(lone):
         shown = ", ".join(repr(label) for label in classes[lone[:5]].tolist())
+        have = "class has one row" if len(lone) == 1 else "classes have one row each"
         notes.append(
-            f"target {name!r}: {len(lone)} classes have one row each ({shown}): such a class "
+            f"target {name!r}: {len(lone)} {have} ({shown}): such a class "
             "cannot be in every fold, and its score means little"
         )

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 KEEP_MISSING = frozenset(
-    {"numbers", "codes", "ordinals", "calendar", "summaries"}
+    {"numbers", "codes", "ordinals", "calendar", "arithmetic", "summaries"}
     | {f"{kind}_summary" for kind in ("image", "audio", "sequence")}
 )
 """Encoders that leave missing values, as NaN, to the learner."""

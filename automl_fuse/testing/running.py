@@ -157,14 +157,19 @@ SAMPLE_EVENTS = (
     Event(name="trial_finished", seconds=0.2, details=_FINISHED),
     Event(name="trial_failed", seconds=0.3, details={"member": "sample-1", "error": "KeyError"}),
     Event(name="trial_stopped", seconds=0.4, details={"member": "sample-2", "folds": 2}),
+    Event(name="search_ended", seconds=0.4, details={"gainless_seconds": 0.1}),
+    Event(name="stage_started", seconds=0.4, details={"stage": "fuse"}),
     Event(name="fused", seconds=0.5, details={"fusion": "average", "loss": 0.4}),
-    Event(name="run_finished", seconds=0.6, details={"score": 0.4}),
+    Event(name="compressed", seconds=0.5, details={"made": ["sample-0 refitted"]}),
+    Event(name="run_finished", seconds=0.6, details={"score": 0.4, "interrupted": False}),
 )
-"""One event of each name, with the details that ``docs/plugins.md`` lists."""
+"""One event of each name, ``run_failed`` aside, with the details that ``docs/plugins.md`` lists."""
+_FAILED = Event(name="run_failed", seconds=0.6, details={"error": "no rows", "kind": "DataError"})
 
 
 def _events() -> Iterator[Event]:
     yield from SAMPLE_EVENTS
+    yield _FAILED
     yield Event(name="of_a_later_version", seconds=2.0, details={"anything": [1, None]})
 
 

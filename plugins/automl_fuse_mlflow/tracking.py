@@ -76,7 +76,9 @@ class RunLog:
             self._run = ""
 
     def _start(self, details: Mapping[str, Any], moment: int) -> None:
-        self._begun = int(1000 * datetime.fromisoformat(details["started"]).timestamp())
+        # The event tells when it happened; its seconds count from the beginning, before that.
+        told = datetime.fromisoformat(details["started"]).timestamp()
+        self._begun = int(1000 * told) - moment
         self._metric = details["metric"]
         self._sign = -1.0 if details["greater_is_better"] else 1.0
         self._experiment = self._find_experiment()

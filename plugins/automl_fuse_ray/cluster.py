@@ -49,7 +49,7 @@ class Cluster:
         As many CPUs as others had taken when this process connected are left to them.
         """
         slots = {name: int(cpus // n_threads) for name, cpus in self._nodes().items()}
-        for _ in range(math.ceil(self._taken / n_threads)):
+        for _ in range(math.ceil(self._taken / n_threads) if slots else 0):
             largest = max(slots, key=lambda name: slots[name])
             slots[largest] = max(0, slots[largest] - 1)
         return slots

@@ -5,10 +5,12 @@ import shlex
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from types import SimpleNamespace
 
 import pytest
 
 from automl_fuse import cli
+from automl_fuse.cli import fitting
 
 QUICK = ["--executor", "inline", "--learners", "linear", "--folds", "2", "--max-trials", "1"]
 QUICK += ["--time-limit", "20", "--compressors", "", "--quiet"]
@@ -143,3 +145,19 @@ def test_an_interrupted_run_is_told_as_such(train, plugin, tmp_path, note, monke
     told = json.loads(notes.read_text())
     assert told["AUTOML_FUSE_STATUS"] == "interrupted"
     assert float(told["AUTOML_FUSE_SCORE"]) > 0
+
+
+def test_a_reader_that_has_gone_keeps_nobody_from_being_told(tmp_path, monkeypatch):
+    def gone(*_, **__):
+        raise BrokenPipeError
+
+    told = []
+    model = SimpleNamespace(report={"metric": "rmse", "score": 1.0})
+    monkeypatch.setattr(fitting, "_model", lambda _: model)
+    monkeypatch.setattr(fitting, "_show", gone)
+    monkeypatch.setattr(fitting, "tell", lambda _, ended: told.append(ended))
+    given = ["fit", "rows.csv", "--target", "diagnosis", "--output", str(tmp_path / "run")]
+    options = cli._parser().parse_args(given)
+    with pytest.raises(BrokenPipeError):
+        options.command(options)
+    assert [(ended.status, ended.score) for ended in told] == [("finished", 1.0)]

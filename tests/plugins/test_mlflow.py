@@ -112,6 +112,15 @@ def test_times_are_those_of_the_run(client: Any, tmp_path: Path) -> None:
     assert runs["sample-0"].info.end_time == begun + 200
 
 
+def test_times_count_from_the_beginning_which_was_before_it_was_told(
+    client: Any, tmp_path: Path
+) -> None:
+    tell(tmp_path, [replace(SAMPLE_EVENTS[0], seconds=0.04), *SAMPLE_EVENTS[1:]])
+    runs = by_name(client)
+    assert runs[tmp_path.name].info.start_time == 1769860800000
+    assert runs["sample-0"].info.start_time == 1769860800060
+
+
 def test_metrics_have_their_own_direction(client: Any, tmp_path: Path) -> None:
     accuracy = {"metric": "accuracy", "greater_is_better": True}
     started = replace(SAMPLE_EVENTS[0], details={**SAMPLE_EVENTS[0].details, **accuracy})

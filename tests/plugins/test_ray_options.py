@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,6 +13,7 @@ from automl_fuse import cli
 from automl_fuse.errors import SettingsError
 from automl_fuse.specs import ExecutorContext
 from automl_fuse.testing.running import sample_runner
+from automl_fuse_ray.cluster import Cluster
 from automl_fuse_ray.executor import RayExecutor
 from automl_fuse_ray.options import read_options
 
@@ -59,3 +61,10 @@ def test_the_shell_passes_the_address_on(
     command = ["fit", str(table), "--target", "y", "--output", str(tmp_path / "run")]
     assert cli.main([*command, "--executor", "inline", *option]) != cli.OK
     assert "executor_options has address" in capsys.readouterr().err
+
+
+def test_a_cluster_whose_nodes_have_all_gone_has_no_slots() -> None:
+    cluster = Cluster.__new__(Cluster)
+    cluster._taken = 2.0
+    cluster._ray = SimpleNamespace(nodes=lambda: [{"NodeID": "a", "Alive": False}])
+    assert cluster.slots(1) == {}
