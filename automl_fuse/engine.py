@@ -261,7 +261,7 @@ def _trial_data(dataset: Dataset, schema: Schema, settings: Settings, seconds: f
                 len(dataset.table.columns),
                 n_classes if n_classes > 2 else 1,
                 seconds,
-                usable_cores(),
+                settings.workers or usable_cores(),
             ),
         ),
         task=dataset.task,

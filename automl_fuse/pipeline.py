@@ -126,15 +126,6 @@ class Pipeline:
                                 f"the number {self.target!r}: use predict.")  # fmt: skip
         return self._fused(data)
 
-    def preload(self) -> None:
-        """Unpickle every part now, so that the first prediction is as fast as the next."""
-        for member in self.members:
-            for model in member.folds:
-                if model.learner is not None:
-                    model.learner.get()
-        for fitted in self.encoders.values():
-            fitted.encoder.get()
-
     def leaderboard(self) -> pd.DataFrame:
         """Return one row a member, best first.
 

@@ -182,12 +182,15 @@ class Choice:
         What a fold may take.
     max_rows : int or None
         Training rows of a fold that are read, at most; all if None.
+    is_drawn : bool
+        Whether a study drew it: no portfolio holds anything that fits the time left.
     """
 
     arm: Arm
     draw: Draw
     seconds: float
     max_rows: int | None = None
+    is_drawn: bool = False
 
     @property
     def name(self) -> str:
@@ -317,7 +320,7 @@ def _choose_by_bandit(arms: Sequence[Arm], allowance: Allowance) -> Choice | Non
     for arm in sorted(playable, key=bound, reverse=True):
         if _recent(arm.fold_seconds) <= STRETCH * allowance.given:
             draw = arm.study.ask(arm.spec.space)
-            return Choice(arm=arm, draw=draw, seconds=allowance.given)
+            return Choice(arm=arm, draw=draw, seconds=allowance.given, is_drawn=True)
     return None
 
 

@@ -134,7 +134,7 @@ class MemberSearch:
         self._failures: list[TrialFailure] = []
         self._opened = self._stopped = self._dropped = 0
         self._busy = 0.0
-        self._exhausted = False
+        self._exhausted = self._portfolios_done = False
 
     def run(self) -> SearchOutcome:
         """Search until the time is over, nothing is left to try, or the user interrupts."""
@@ -162,9 +162,7 @@ class MemberSearch:
 
     def _is_over(self) -> bool:
         """Return whether further search does not raise the ensemble, all portfolios done."""
-        return not any(arm.portfolio for arm in self._arms if arm.is_open) and (
-            self._plateau.reached()
-        )
+        return self._portfolios_done and self._plateau.reached()
 
     def _fill(self) -> None:
         """Give every idle worker a fold: of an open member first, else of a new one."""
@@ -190,6 +188,7 @@ class MemberSearch:
             self._exhausted = True
             return None
         self._opened += 1
+        self._portfolios_done = choice.is_drawn
         name = choice.name
         member = _Open(name=name, choice=choice, pending=list(range(n_folds)))
         self._open[name] = member

@@ -17,7 +17,8 @@ class Plateau:
     Parameters
     ----------
     window : float
-        Seconds that are looked back; infinite if the search shall never be ended.
+        Seconds that are looked back; infinite if the search shall never be ended, 0 if any
+        history is enough.
     """
 
     def __init__(self, window: float) -> None:
@@ -32,6 +33,8 @@ class Plateau:
         """Return whether the last window brought next to nothing, though enough was tried."""
         if not self._history:
             return False
+        if self._window <= 0:
+            return True
         now, loss = self._history[-1]
         before = [entry for entry in self._history if entry[0] <= now - self._window]
         if not before or len(self._history) - len(before) < MIN_MEMBERS:

@@ -40,7 +40,7 @@ class Settings:
         Members to try, at most; of compressors, their portfolios only.
     stop_after_no_gain : float, optional
         Share of the search's time without a gain of the ensemble after which the search ends, all
-        portfolios done; never if None.
+        portfolios done; with 0 it ends with them; never if None.
     target_transforms : bool
         Whether, where the target has a long tail, learners are also tried on its logarithm.
     seed : int

@@ -316,7 +316,7 @@ _POINTS = (
     (0.26, _point(0.018, (180, 12), (0.40, 0.95), (0.77, 1.60), extra=True)),
     (0.25, _point(0.0079, (8, 24), (0.94, 0.81), (0.44, 0.30))),
 )
-"""By the order that ``benchmarks/portfolio`` learned; those below 0.5 it left out."""
+"""By the order that ``benchmarks/portfolio`` learned; those of 0.5 and less it left out."""
 
 SPEC = LearnerSpec(
     name="lightgbm",

@@ -217,7 +217,7 @@ _POINTS = (
     (0.44, _point(0.06, 8, 0.5, (0.65, 0.9), "native")),
     (0.24, _point(0.06, 6, 1.0, (0.8, 0.6), "target")),
 )
-"""By the order that ``benchmarks/portfolio`` learned; those below 0.5 it left out."""
+"""By the order that ``benchmarks/portfolio`` learned; those of 0.5 and less it left out."""
 
 SPEC = LearnerSpec(
     name="xgboost",
