@@ -201,7 +201,8 @@ def mape(y: Array, prediction: Array, weight: Floats | None) -> float:
     rows = y != 0
     if not rows.any():
         return float("nan")
-    errors = np.abs((y[rows] - prediction[rows]) / y[rows])
+    with np.errstate(over="ignore"):  # a target next to zero: the error is infinite then
+        errors = np.abs((y[rows] - prediction[rows]) / y[rows])
     return _mean(errors, None if weight is None else weight[rows])
 
 

@@ -231,7 +231,9 @@ class _Entry:
     max_rows: int | None
 
 
-def choose(arms: Sequence[Arm], shape: Shape, allowance: Allowance) -> Choice | None:
+def choose(
+    arms: Sequence[Arm], shape: Shape, allowance: Allowance, *, at_any_price: bool = False
+) -> Choice | None:
     """Return the next member to try, or None if nothing is worth the time that is left.
 
     Portfolios come first, in falling order of merit, discounted for learners that added nothing
@@ -246,6 +248,8 @@ def choose(arms: Sequence[Arm], shape: Shape, allowance: Allowance) -> Choice | 
         Size of one fold's training rows.
     allowance : Allowance
         Time of one fold.
+    at_any_price : bool
+        Whether to try what is not expected to finish, rather than nothing.
     """
     tiers = (
         (allowance.given, STRETCH, 1.0),
@@ -255,7 +259,7 @@ def choose(arms: Sequence[Arm], shape: Shape, allowance: Allowance) -> Choice | 
         replace(entry, worth=factor * entry.worth)
         for given, stretch, factor in tiers
         for entry in _entries(arms, shape, given, allowance.left)
-        if entry.predicted <= stretch * given
+        if at_any_price or entry.predicted <= stretch * given
     ]
     if entries:
         best = min(entries, key=lambda e: (-e.worth, e.position, e.number))

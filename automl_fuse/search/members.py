@@ -183,6 +183,10 @@ class MemberSearch:
         left = remaining / math.ceil(n_folds / self._limits.slots)
         seconds = left * (SHARE if self._finished else FIRST_SHARE)
         choice = choose(self._arms, self._shape, Allowance(given=seconds, left=left))
+        if choice is None and not self._finished and not self._open:
+            # Learners stop at their deadline: something late is better than no pipeline at all.
+            whole = Allowance(given=left, left=left)
+            choice = choose(self._arms, self._shape, whole, at_any_price=True)
         if choice is None:
             # Asked again only when a result has corrected the predicted costs.
             self._exhausted = True

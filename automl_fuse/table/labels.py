@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
     from automl_fuse.table.target import RawTarget
 
+LARGEST = 1e100
+"""Size of a target, at most: sums of its squares stay finite."""
+
 
 @dataclass(frozen=True)
 class EncodedTarget:
@@ -122,6 +125,13 @@ def check_finite(name: str, values: Array, rows: NDArray[np.intp]) -> None:
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         at = int(np.flatnonzero(~np.isfinite(values))[0])
         raise TargetError(f"target {name!r} is {values[at]} at row {rows[at]}: drop or mend it")
+    beyond = np.abs(values) > LARGEST if values.dtype.kind == "f" else np.zeros(0, dtype=bool)
+    if beyond.any():
+        at = int(np.argmax(beyond))
+        raise TargetError(
+            f"target {name!r} is {values[at]} at row {rows[at]}: squares of values beyond "
+            f"±{LARGEST:g} cannot be summed. Use another unit, or drop the row."
+        )
 
 
 def regression_values(name: str, values: Array) -> Floats:

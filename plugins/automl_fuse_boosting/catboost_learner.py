@@ -204,7 +204,7 @@ SPEC = LearnerSpec(
     portfolio=(
         Configuration(params=_point(0.12, 6, 3.0, 1.0, 1.0), merit=0.98),
         Configuration(params=_point(0.05, 5, 1.9, 1.9, 0.35), merit=0.90),
-        Configuration(params=_point(0.17, 7, 0.73, 1.7, 1.9, features="unsupervised"), merit=0.74),
+        Configuration(params=_point(0.17, 7, 0.73, 1.7, 1.0, features="unsupervised"), merit=0.74),
         Configuration(params=_point(0.044, 5, 18.0, 1.2, 0.73, features="arithmetic"), merit=0.70),
         Configuration(params=_point(0.07, 7, 3.0, 0.8, 1.0, features="arithmetic"), merit=0.47),
         Configuration(params=_point(0.07, 7, 3.0, 0.8, 1.0), merit=0.40),

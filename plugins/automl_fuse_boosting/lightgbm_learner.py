@@ -113,8 +113,6 @@ def library_params(params: Params, context: FitContext, train: Rows) -> dict[str
     return {
         **(_OBJECTIVES if train.soft is None else _SOFT_OBJECTIVES)[head],
         **settings,
-        # Of few rows, leaves as large as on many would allow no split.
-        "min_data_in_leaf": min(settings.get("min_data_in_leaf", 20), max(1, len(train.y) // 20)),
         "bagging_freq": 1,
         "min_sum_hessian_in_leaf": 1e-3,
         "min_data_per_group": max(10, min(100, len(train.y) // 100)),
@@ -307,8 +305,7 @@ _POINTS = (
     (1.00, _point(0.06, (31, 20), (0.8, 0.9), (0.0, 1.0), features="arithmetic")),
     (0.78, _point(0.018, (39, 3), (0.46, 0.88), (0.24, 0.36), extra=True)),
     (0.76, _point(0.0114, (84, 3), (0.53, 0.98), (0.03, 0.84))),
-    (0.72, _point(0.06, (6, 73), (0.30, 0.61), (0.36, 0.25), features="unsupervised")),
-    (0.56, _point(0.11, (15, 77), (0.76, 0.58), (1.5, 3.4), features="arithmetic")),
+    (0.72, _point(0.06, (6, 20), (0.30, 0.61), (0.36, 0.25), features="unsupervised")),
     (0.50, _point(0.06, (31, 20), (0.8, 0.9), (0.0, 1.0))),
     (0.45, _point(0.040, (16, 1), (0.58, 0.96), (0.94, 0.99), categories="target")),
     (0.38, _point(0.0134, (20, 2), (0.43, 0.71), (0.51, 0.51), features="arithmetic")),

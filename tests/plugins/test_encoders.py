@@ -96,7 +96,7 @@ def target_for(name: str, columns: Columns) -> Array:
     values = columns.values
     if name == "crosses" and "side" in values:
         return (values["letter"] + values["side"]) % 2
-    if name == "arithmetic" and "third" in values:
+    if name in {"arithmetic", "scaled_arithmetic"} and "third" in values:
         return ((values["number"] < 0) ^ (values["third"] == 1)).astype(np.int64)
     return np.arange(columns.n_rows) % 2
 
@@ -135,7 +135,7 @@ def test_the_encoders_that_learners_rely_on_are_there() -> None:
     numbers = frozenset({Kind.NUMERIC, Kind.BOOLEAN})
     assert {name: spec.kinds for name, spec in SPECS.items()} == {
         **dict.fromkeys(("numbers", "scaled_numbers", "pca", "clusters", "isolation"), numbers),
-        "arithmetic": numbers,
+        **dict.fromkeys(("arithmetic", "scaled_arithmetic"), numbers),
         **dict.fromkeys(
             ("codes", "ordinals", "onehot", "counts", "target", "crosses"),
             frozenset({Kind.CATEGORY}),

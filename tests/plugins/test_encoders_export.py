@@ -41,7 +41,7 @@ TYPES = {"f": "double", "i": "int64", "M": "int64", "O": "string"}
 EXACT = {"numbers", "codes", "ordinals", "onehot", "counts", "target", "calendar", "words"}
 EXACT |= {"crosses", "arithmetic"}
 """Encoders whose features are the same to the last bit."""
-FEW = {"isolation", "crosses", "arithmetic"}
+FEW = {"isolation", "crosses", "arithmetic", "scaled_arithmetic"}
 """Encoders that may have one feature only."""
 N_CATEGORIES = 9
 DAY = np.timedelta64(1, "D")
@@ -100,7 +100,7 @@ def targets_for(name: str, columns: Columns, n_classes: int = 2) -> Array:
     values = columns.values
     if name == "crosses" and "rare" in values:
         return (values["letter"] + values["rare"]) % n_classes
-    if name == "arithmetic" and "flag" in values:
+    if name in {"arithmetic", "scaled_arithmetic"} and "flag" in values:
         return ((values["rounded"] < 0) ^ (values["flag"] == 1)).astype(np.int64)
     return targets(columns.n_rows, n_classes)
 
@@ -252,7 +252,7 @@ def test_what_was_not_fitted_is_not_read(name: str) -> None:
         Kind.DATETIME: {"date"},
         Kind.TEXT: set(),
     }
-    if name == "arithmetic":
+    if name in {"arithmetic", "scaled_arithmetic"}:
         expected[Kind.NUMERIC] = {name for each in fit(name, train).features for name in each[1:]}
     assert read == expected[columns.columns[0].kind]
     check(name, fit(name, train), mixed(50, seed=4))
