@@ -11,7 +11,7 @@ import numpy as np
 
 from automl_fuse.errors import PluginError
 from automl_fuse.features import FeatureFiles, beside, taken
-from automl_fuse.folds import Fold, sampled, seed_of
+from automl_fuse.folds import Fold, Indices, sampled, seed_of
 from automl_fuse.members import FittedEncoder, Stored
 from automl_fuse.run import read_pickle, write_pickle
 from automl_fuse.specs import ALL_ROWS, FitContext, Matrix
@@ -80,6 +80,11 @@ class TrialData:
             )
             self._samples[place] = Fold(train=chosen, valid=split.valid)
         return self._samples[place]
+
+    @cached_property
+    def validated(self) -> Indices:
+        """Positions of the rows that any fold validates, in rising order."""
+        return np.unique(np.concatenate([fold.valid for fold in self.folds]))
 
     def _whole(self, fold: int) -> Fold:
         if fold != ALL_ROWS:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from automl_fuse.artefact import save
 from automl_fuse.assembly import Assembler, fingerprint
-from automl_fuse.budget import STOP, Stopwatch, plan, usable_cores
+from automl_fuse.budget import STOP, Stopwatch, plan
 from automl_fuse.compressing import compress
 from automl_fuse.configuration import ARGUMENTS, keep_configuration
 from automl_fuse.eligibility import eligible_learners, unread_columns
@@ -25,7 +25,7 @@ from automl_fuse.report import compressed_summary
 from automl_fuse.run import open_run, write_json, write_pickle
 from automl_fuse.schema import infer
 from automl_fuse.search.studies import Storage
-from automl_fuse.session import Session
+from automl_fuse.session import Session, cores_of
 from automl_fuse.specs import Settings
 from automl_fuse.stages import assemble, executor_of, fuse, search, sum_up
 from automl_fuse.table import prepare
@@ -125,7 +125,9 @@ def fit(  # noqa: PLR0913 - each is an option of every run
         dataset = read(task=meant)
     schema = infer(dataset.table, settings.kinds)
     objective = resolve(metric, dataset.task, plugins.metrics)
-    trial_data = _trial_data(dataset, schema, settings, times.search)
+    trial_data = _trial_data(
+        dataset, schema, settings, (times.search, settings.workers or cores_of(settings, plugins))
+    )
     fusions = select(settings.fusions, plugins.fusions, "fusion", plugins.missing)
     chosen = settings.compressors
     compressors = (
@@ -234,8 +236,10 @@ def _keep(pipeline: Pipeline, run: RunDirectory, *, is_in_time: bool) -> None:
         _log.warning("No portable file was written: %s", error)
 
 
-def _trial_data(dataset: Dataset, schema: Schema, settings: Settings, seconds: float) -> TrialData:
-    """Return what all trials share; ``seconds`` of search decide between folds and a holdout."""
+def _trial_data(
+    dataset: Dataset, schema: Schema, settings: Settings, affordable: tuple[float, int]
+) -> TrialData:
+    """Return what all trials share; seconds of search and cores choose folds or a holdout."""
     order = None
     if settings.time_column is not None:
         if settings.time_column not in dataset.table.columns:
@@ -260,8 +264,7 @@ def _trial_data(dataset: Dataset, schema: Schema, settings: Settings, seconds: f
                 len(dataset.y),
                 len(dataset.table.columns),
                 n_classes if n_classes > 2 else 1,
-                seconds,
-                settings.workers or usable_cores(),
+                *affordable,
             ),
         ),
         task=dataset.task,

@@ -43,7 +43,7 @@ def leaderboard(
         {
             "member": member.name,
             "learner": member.learner,
-            "score": judged.score(member.oof[rows]),
+            "score": judged.score(member.predictions(rows)),
             "std": _spread(member.fold_losses),
             "fit_s": round(member.fit_seconds, 3),
             "predict_s": round(member.predict_seconds, 4),

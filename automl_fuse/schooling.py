@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from automl_fuse.augmentation import paired
+from automl_fuse.encoding import rows_of
 from automl_fuse.lessons import (
     SMALLEST,
     mixed,
@@ -130,7 +131,7 @@ class School:
 
     def _originals(self, fold: int, student: Student, model: FoldModel, train: Rows) -> _Lesson:
         """Return the training rows: with true labels, or mixed with the teacher's for all rows."""
-        source = self._data.split(fold).train
+        source = self._data.split(fold, rows_of(model.encoders)).train
         labels = _as_outputs(train.y, len(model.classes))
         told = np.zeros(len(labels), dtype=bool)
         if fold == ALL_ROWS:
@@ -146,7 +147,7 @@ class School:
         rows = read_augmented(self._run.augmented(name))
         copy = np.arange(len(rows.source)) // len(self._data.y)
         labels = rows.labels[fold]
-        train = self._data.split(fold).train
+        train = self._data.split(fold, rows_of(model.encoders)).train
         ours = np.isin(rows.source, train) & np.isfinite(labels).all(axis=1)
         share = np.random.default_rng(fold + 1).random(len(ours)) < student.copies - copy
         chosen = np.flatnonzero(ours & share)

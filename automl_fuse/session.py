@@ -36,6 +36,14 @@ THREADS_PAY_ROWS = 50_000
 """Rows above which one fit with several threads beats several fits with one each."""
 
 
+def cores_of(settings: Settings, plugins: Plugins) -> int:
+    """Return the cores of this machine, or of those that the executor of a run reaches."""
+    spec = plugins.executors.get(settings.executor)
+    if spec is None or spec.cores is None:
+        return usable_cores()
+    return spec.cores(settings.executor_options)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Session:
     """What the stages of one run share."""
@@ -88,11 +96,7 @@ class Session:
 
     @cached_property
     def _cores(self) -> int:
-        """Cores of this machine, or of those that an executor reaches."""
-        spec = self.plugins.executors.get(self.settings.executor)
-        if spec is None or spec.cores is None:
-            return usable_cores()
-        return spec.cores(self.settings.executor_options)
+        return cores_of(self.settings, self.plugins)
 
     @property
     def log_targets(self) -> bool:

@@ -119,7 +119,9 @@ def search(
         raise NothingFittedError(_why_nothing(session, outcome))
     if session.settings.output:
         for member in outcome.members:
-            write_array(session.run.oof(member.name), member.oof)
+            oof = np.full((len(session.data.y), member.oof.shape[1]), np.nan)
+            oof[member.rows] = member.oof
+            write_array(session.run.oof(member.name), oof)
     return outcome
 
 
@@ -138,10 +140,9 @@ def _why_nothing(session: Session, outcome: SearchOutcome) -> str:
 def fuse(session: Session, outcome: SearchOutcome) -> Fused:
     """Choose a fusion on rows that did not choose its weights, then fit it on all rows."""
     data, members = session.data, outcome.members
-    rows = np.flatnonzero(
-        np.all([np.isfinite(member.oof).all(axis=1) for member in members], axis=0)
-    )
-    oof = np.stack([member.oof[rows] for member in members])
+    known = np.all([np.isfinite(member.oof).all(axis=1) for member in members], axis=0)
+    rows = data.validated[known]
+    oof = np.stack([member.oof[known] for member in members])
     y, weight = data.y[rows], None if data.weight is None else data.weight[rows]
     choosing = session.fusion_context(session.times.choose)
     few, splits = session.sampled(y, FUSION_ROWS)

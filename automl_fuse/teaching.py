@@ -105,10 +105,10 @@ class Teaching:
 
     def _out_of_fold(self, teacher: tuple[int, ...]) -> Floats:
         """Return what a teacher predicts for training rows that its models have not seen."""
-        oof = np.stack([member.oof for member in self._fused.kept])
-        labels = np.full(oof.shape[1:], np.nan)
-        known = np.isfinite(oof).all(axis=(0, 2))
-        labels[known] = self._combined(oof[:, known], teacher)
+        rows = self._fused.rows
+        oof = np.stack([member.predictions(rows) for member in self._fused.kept])
+        labels = np.full((len(self._session.data.y), oof.shape[2]), np.nan)
+        labels[rows] = self._combined(oof, teacher)
         return labels
 
     def _combined(self, predictions: Floats, teacher: tuple[int, ...]) -> Floats:
@@ -131,16 +131,28 @@ class Teaching:
         n_asked = min(affordable, MAX_COPIES * n_rows, MAX_ROWS // n_folds)
         copies = -(-n_asked // n_rows)
         if copies:
-            columns, source = augment(data.columns, copies, seed_of(data.seed, "augment"))
-            order = np.random.default_rng(data.seed).permutation(n_rows)
-            order = (order + n_rows * np.arange(copies)[:, None]).ravel()
-            columns, source = columns.take(order), source[order]
+            columns, source = self._copied(copies, n_asked)
             labels = self._labelled(columns, source, teacher, n_asked)
             write_augmented(
                 self._session.run.augmented(teacher_name(teacher)),
                 Augmented(columns=columns, source=source, labels=labels),
             )
         return copies
+
+    def _copied(self, copies: int, n_asked: int) -> tuple[Columns, Indices]:
+        """Return augmented rows, whole copies of the table in random order, and their sources.
+
+        Where less than one copy is asked for, they are made from a sample of the rows.
+        """
+        data = self._session.data
+        rng = np.random.default_rng(data.seed)
+        order = rng.permutation(len(data.y))[:n_asked]
+        few = data.columns if len(order) == len(data.y) else data.columns.take(order)
+        columns, source = augment(few, copies, seed_of(data.seed, "augment"))
+        if few is not data.columns:
+            return columns, order[source]
+        order = (order + len(order) * np.arange(copies)[:, None]).ravel()
+        return columns.take(order), source[order]
 
     def _seconds_a_row(self, teacher: tuple[int, ...]) -> float:
         """Return how long the models of one fold take to label a row."""

@@ -160,8 +160,7 @@ class FoldRunner:
 
     def _encoders(self, job: Job, spec: LearnerSpec) -> tuple[str, ...]:
         names = spec.encoders_for(learner_params(job.params))
-        max_rows = job.max_rows if job.student is None else None
-        return self._encoder.readable(names, job.fold, max_rows)
+        return self._encoder.readable(names, job.fold, job.max_rows)
 
     def _fitted(
         self,

@@ -307,11 +307,23 @@ def test_a_large_table_is_tried_on_a_sample_first():
     large = replace(SHAPE, n_rows=1_000_000)
     spec = replace(learner("forest", 1.0), cost=cost)
     assert choose([arm(spec)], large, allowed(10, left=20)).max_rows == SAMPLE_ROWS
-    assert choose([arm(spec)], large, allowed(1e3, left=1e4)).max_rows is None
+    assert choose([arm(spec)], large, allowed(1e3, left=1e4)).max_rows == SAMPLE_ROWS
     assert choose([arm(spec)], SHAPE, allowed(10, left=20)).max_rows is None
+    known = arm(spec)
+    known.costs.append((1.0, 1.0))
+    assert choose([known], large, allowed(1e3, left=1e4)).max_rows is None
     again = arm(spec)
     again.portfolio[0] = replace(again.portfolio[0], max_rows=200_000)
     assert choose([again], large, allowed(10, left=20)).max_rows == 200_000
+
+
+def test_features_of_a_large_table_are_sampled_to_fit_into_memory():
+    large = replace(SHAPE, n_rows=1_000_000)
+    wide = arm(learner("forest", 1.0))
+    wide.costs.append((1.0, 1.0))
+    wide.n_features = 100
+    allowance = replace(allowed(1e3, left=1e4), feature_bytes=8 * 100 * 300_000)
+    assert choose([wide], large, allowance).max_rows == 300_000
 
 
 def test_a_cheap_member_goes_before_a_slightly_better_one():

@@ -142,7 +142,7 @@ class PriceList:
             learner=member.learner,
             params=member.params,
             folds=member.folds,
-            oof=member.oof[self._stage.fused.rows],
+            oof=member.predictions(self._stage.fused.rows),
             latency_ms=whole.latency_ms,
             size_mb=whole.size_mb,
             one=one,

@@ -110,7 +110,7 @@ class Stage:
         """Return the fused pipeline as compressors see it; students are made of ``learners``."""
         kept = self.kept
         return Teacher(
-            oof=np.stack([member.oof[self.fused.rows] for member in kept]),
+            oof=np.stack([member.predictions(self.fused.rows) for member in kept]),
             y=self.y,
             weight=self.weight,
             shares=self.fused.fitted.weights,

@@ -17,10 +17,9 @@ if TYPE_CHECKING:
     from automl_fuse.front_end.texts import Texts
     from automl_fuse.specs import Floats
 
-PADDING: Final = 0
 UNKNOWN: Final = 1
 FIRST_PIECE: Final = 2
-"""Codes: what fills up, a character that no piece has, and the first piece."""
+"""Codes: a character that no piece has, and the first piece; 0 fills up."""
 KNOWN_WORDS: Final = 20_000
 """Words whose pieces are remembered from call to call, in a few megabytes."""
 

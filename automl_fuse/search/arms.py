@@ -98,6 +98,8 @@ class Arm:
         Relative gain of the ensemble per second, of each member; 0 for one that was stopped.
     fold_seconds : list of float
         Seconds of one fold, of each member.
+    n_features : int
+        Features that its members read, at most; 0 before the first.
     useless, failures : int
         Members that added nothing; members that failed since one did not.
     """
@@ -110,6 +112,7 @@ class Arm:
     costs: list[tuple[float, float]] = field(default_factory=list)
     rates: list[float] = field(default_factory=list)
     fold_seconds: list[float] = field(default_factory=list)
+    n_features: int = 0
     useless: int = 0
     failures: int = 0
 
@@ -127,6 +130,10 @@ class Arm:
     def is_searchable(self) -> bool:
         """Whether there is a space to draw from, and a member to compare with."""
         return self.is_open and self.spec.space is not no_space and bool(self.fold_seconds)
+
+    def rows_within(self, n_bytes: float) -> float:
+        """Return of how many rows all features take so many bytes; no end before the first fold."""
+        return n_bytes / (8.0 * self.n_features) if self.n_features else math.inf
 
     def record(self, gain: float, loss: float, fold_seconds: Sequence[float]) -> None:
         """Take note of what a member added to an ensemble of this loss, and what it took."""
@@ -205,7 +212,7 @@ class Choice:
 
 @dataclass(frozen=True, kw_only=True)
 class Allowance:
-    """Time of one fold, in seconds.
+    """What one fold may take, in seconds and bytes.
 
     Attributes
     ----------
@@ -213,10 +220,13 @@ class Allowance:
         What a fold may take: learners stop then, and keep what they have.
     left : float
         What a fold could take if the member had all the time that is left.
+    feature_bytes : float
+        Bytes, at most, of the features of its training rows: those of large tables are sampled.
     """
 
     given: float
     left: float
+    feature_bytes: float = math.inf
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -258,7 +268,7 @@ def choose(
     entries = [
         replace(entry, worth=factor * entry.worth)
         for given, stretch, factor in tiers
-        for entry in _entries(arms, shape, given, allowance.left)
+        for entry in _entries(arms, shape, replace(allowance, given=given))
         if at_any_price or entry.predicted <= stretch * given
     ]
     if entries:
@@ -271,14 +281,16 @@ def choose(
     return _choose_by_bandit(arms, allowance)
 
 
-def _entries(arms: Sequence[Arm], shape: Shape, given: float, left: float) -> list[_Entry]:
+def _entries(arms: Sequence[Arm], shape: Shape, allowance: Allowance) -> list[_Entry]:
+    given, left = allowance.given, allowance.left
     machine = _ratio([pair for arm in arms for pair in arm.costs], 1.0)
     machine = min(max(machine, 1 / MOST_BORROWED), MOST_BORROWED)
     found = []
     for position, arm in enumerate(arms):
         ratio = _ratio(arm.costs, machine)
+        most = arm.rows_within(allowance.feature_bytes)
         for number, candidate in enumerate(arm.portfolio if arm.is_open else ()):
-            rows = _rows_to_try(candidate, arm, shape, SAMPLE_SHARE * left / ratio)
+            rows = _rows_to_try(candidate, arm, shape, SAMPLE_SHARE * left / ratio, most)
             tried = replace(shape, n_rows=rows)
             predicted = ratio * arm.spec.cost(tried, candidate.params).seconds
             share = min(predicted, given) / max(left, 1e-9)
@@ -297,14 +309,18 @@ def _entries(arms: Sequence[Arm], shape: Shape, given: float, left: float) -> li
     return found
 
 
-def _rows_to_try(candidate: Candidate, arm: Arm, shape: Shape, seconds: float) -> int:
-    """Return how many training rows a candidate is to be tried on: all, if that takes so long."""
+def _rows_to_try(candidate: Candidate, arm: Arm, shape: Shape, seconds: float, most: float) -> int:
+    """Return how many training rows a candidate is to be tried on: all, if that takes so long.
+
+    What encoders make of a table, and take, is known only after a learner's first member: on a
+    large table that one reads a sample. No later one reads more than ``most`` rows.
+    """
     if candidate.max_rows is not None:
         return min(candidate.max_rows, shape.n_rows)
     if shape.n_rows <= 2 * SAMPLE_ROWS:
         return shape.n_rows
-    is_cheap = arm.spec.cost(shape, candidate.params).seconds <= seconds
-    return shape.n_rows if is_cheap else SAMPLE_ROWS
+    is_cheap = bool(arm.costs) and arm.spec.cost(shape, candidate.params).seconds <= seconds
+    return max(SAMPLE_ROWS, int(min(most, shape.n_rows))) if is_cheap else SAMPLE_ROWS
 
 
 def _choose_by_bandit(arms: Sequence[Arm], allowance: Allowance) -> Choice | None:

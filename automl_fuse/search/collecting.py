@@ -35,11 +35,11 @@ def collected(
     loss_of : callable
         ``loss_of(prediction, rows)``, lower is better.
     """
-    total = np.zeros((len(data.y), data.n_classes))
-    count = np.zeros(len(data.y))
+    total = np.zeros((len(data.validated), data.n_classes))
+    count = np.zeros(len(total))
     ordered = [results[fold] for fold in sorted(results)]
     for result in ordered:
-        rows = data.folds[result.job.fold].valid
+        rows = np.searchsorted(data.validated, data.folds[result.job.fold].valid)
         if result.predictions is not None:
             total[rows] += result.predictions
             count[rows] += 1
@@ -51,8 +51,9 @@ def collected(
         learner=ordered[0].job.learner,
         params=params,
         folds=tuple(sorted(results)),
+        rows=data.validated,
         oof=oof,
-        loss=loss_of(oof[rows], rows),
+        loss=loss_of(oof[rows], data.validated[rows]),
         fold_losses=np.array(fold_losses(results, data, loss_of)),
         fit_seconds=sum(result.fit_seconds for result in ordered),
         predict_seconds=sum(result.predict_seconds for result in ordered),

@@ -26,7 +26,7 @@ class Incumbent:
     loss : callable
         The objective, lower is better.
     rows : array of int
-        Rows that have OOF predictions.
+        Rows that have OOF predictions, in rising order.
 
     Attributes
     ----------
@@ -61,17 +61,16 @@ class Incumbent:
         """
         if self._prediction is None:
             return float("inf")
-        before = self._prediction[rows]
+        before = self._prediction[np.searchsorted(self.rows, rows)]
         return self.loss_of(before, rows) - self._best_blend(before, prediction, rows)[0]
 
     def absorb(self, prediction: Floats) -> float:
-        """Blend in a finished member's (n_rows, n_outputs) predictions; return the gain."""
-        rows = self.rows
+        """Blend in a finished member's (len(rows), n_outputs) predictions; return the gain."""
         if self._prediction is None:
             self._prediction = prediction.copy()
-            self.loss = self.loss_of(prediction[rows], rows)
+            self.loss = self.loss_of(prediction, self.rows)
             return float("inf")
-        loss, share = self._best_blend(self._prediction[rows], prediction[rows], rows)
+        loss, share = self._best_blend(self._prediction, prediction, self.rows)
         gain = self.loss - loss
         if gain > 0:
             self._prediction = (1 - share) * self._prediction + share * prediction

@@ -52,6 +52,15 @@ RESTART_SECONDS = 4.0
 worker's start, imports and encoded features."""
 LAST_START = 0.01
 """Share of the search before whose end no member is begun."""
+AGAIN = 0.9
+"""Merit of trying again, on more rows, what was best of all on a sample."""
+LEAST_GROWTH = 1.5
+"""What was tried on a sample is tried again on so many times its rows at least."""
+FEATURE_SHARE = 0.5
+"""Bytes of a member's features on a large table, as a share of those of its columns: encoding
+and fitting hold up to four copies."""
+LEAST_FEATURE_BYTES = 1 << 27
+"""The same in bytes, where the share is less."""
 POLL_SECONDS = 0.25
 MAX_KEPT = 100
 """Finished members that are kept; beyond it the one of the greatest loss is dropped."""
@@ -120,14 +129,15 @@ class MemberSearch:
             for spec in learners
             for arm in arms_of(spec, storage, data.seed, with_log=limits.log_targets)
         ]
-        covered = np.unique(np.concatenate([fold.valid for fold in data.folds]))
-        self._incumbent = Incumbent(data.y, data.weight, loss, covered)
+        self._incumbent = Incumbent(data.y, data.weight, loss, data.validated)
         self._shape = Shape(
             n_rows=max(len(fold.train) for fold in data.folds),
             n_features=max(1, len(data.columns.columns)),
             n_classes=data.n_classes,
             task=data.task,
         )
+        table_bytes = sum(getattr(v, "nbytes", 0) for v in data.columns.values.values())
+        self._feature_bytes = max(LEAST_FEATURE_BYTES, FEATURE_SHARE * table_bytes)
         self._open: dict[str, _Open] = {}
         self._unwanted: dict[tuple[str, int], tuple[Job, Stopwatch]] = {}
         self._finished: list[FinishedMember] = []
@@ -182,10 +192,11 @@ class MemberSearch:
         n_folds = len(self._data.folds)
         left = remaining / math.ceil(n_folds / self._limits.slots)
         seconds = left * (SHARE if self._finished else FIRST_SHARE)
-        choice = choose(self._arms, self._shape, Allowance(given=seconds, left=left))
+        allowance = Allowance(given=seconds, left=left, feature_bytes=self._feature_bytes)
+        choice = choose(self._arms, self._shape, allowance)
         if choice is None and not self._finished and not self._open:
             # Learners stop at their deadline: something late is better than no pipeline at all.
-            whole = Allowance(given=left, left=left)
+            whole = replace(allowance, given=left)
             choice = choose(self._arms, self._shape, whole, at_any_price=True)
         if choice is None:
             # Asked again only when a result has corrected the predicted costs.
@@ -245,6 +256,7 @@ class MemberSearch:
         arm = member.choice.arm
         shape = replace(self._shape, n_rows=result.n_rows or self._shape.n_rows)
         predicted = arm.spec.cost(shape, learner_params(result.job.params)).seconds
+        arm.n_features = max(arm.n_features, result.n_features)
         arm.costs.append((predicted, result.fit_seconds + result.predict_seconds))
         if result.predictions is not None:
             rows = self._data.folds[result.job.fold].valid
@@ -276,14 +288,8 @@ class MemberSearch:
         member.choice.arm.record(gain, self._incumbent.loss, _fold_seconds(member))
         self._plateau.record(self._watch.seconds(), self._incumbent.loss)
         member.choice.draw.finish(finished.loss)
-        if member.choice.max_rows is not None and gain > MIN_GAIN * abs(self._incumbent.loss):
-            member.choice.arm.portfolio.append(
-                Candidate(
-                    params=member.choice.draw.params,
-                    merit=1.0,
-                    max_rows=SAMPLE_GROWTH * member.choice.max_rows,
-                )
-            )
+        if gain > MIN_GAIN * abs(self._incumbent.loss):
+            self._try_on_more_rows(member.choice, finished.loss)
         self._drop_excess()
         self._notify(
             "trial_finished",
@@ -298,6 +304,16 @@ class MemberSearch:
                 "params": dict(finished.params),
             },
         )
+
+    def _try_on_more_rows(self, choice: Choice, loss: float) -> None:
+        """Put the best of a sample in line again, with as many rows as memory allows."""
+        if choice.max_rows is None or loss > min(member.loss for member in self._finished):
+            return
+        most = choice.arm.rows_within(self._feature_bytes)
+        rows = int(min(SAMPLE_GROWTH * choice.max_rows, most))
+        if rows >= LEAST_GROWTH * choice.max_rows:
+            params = choice.draw.params
+            choice.arm.portfolio.append(Candidate(params=params, merit=AGAIN, max_rows=rows))
 
     def _drop_excess(self) -> None:
         most = max(1, min(MAX_KEPT, KEPT_BYTES // self._finished[0].oof.nbytes))

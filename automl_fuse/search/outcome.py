@@ -6,7 +6,10 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 if TYPE_CHECKING:
+    from automl_fuse.folds import Indices
     from automl_fuse.specs import Floats, Params
 
 
@@ -20,8 +23,10 @@ class FinishedMember:
         Which member it is.
     folds : tuple of int
         Folds that were finished: all, unless the search was cut short.
-    oof : array of shape (n_rows, n_outputs)
-        Out-of-fold predictions, NaN in rows that no finished fold validated.
+    rows : array of shape (n_validated,)
+        Positions of the rows that any fold validates, in rising order: all, but for a holdout.
+    oof : array of shape (n_validated, n_outputs)
+        Out-of-fold predictions of these, NaN in rows that no finished fold validated.
     loss : float
         Objective over all rows that have predictions, lower is better.
     fold_losses : array of shape (n_folds,)
@@ -40,6 +45,7 @@ class FinishedMember:
     learner: str
     params: Params
     folds: tuple[int, ...]
+    rows: Indices
     oof: Floats
     loss: float
     fold_losses: Floats
@@ -48,6 +54,10 @@ class FinishedMember:
     row_seconds: float
     bytes: int
     max_rows: int | None = None
+
+    def predictions(self, rows: Indices) -> Floats:
+        """Return the out-of-fold predictions of these rows, each of which some fold validates."""
+        return self.oof[np.searchsorted(self.rows, rows)]
 
 
 @dataclass(frozen=True, kw_only=True)

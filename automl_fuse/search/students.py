@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import traceback
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from automl_fuse.compression import ask
@@ -33,6 +34,8 @@ _log = logging.getLogger("automl_fuse")
 
 MAX_DRAWS = 200
 """Points drawn from the compressors' spaces, at most: time ends it long before."""
+STUDENT_ROWS = 50_000
+"""Training rows of the table that a student reads, at most: its size bounds what it can learn."""
 
 
 class Orders:
@@ -184,7 +187,8 @@ class Orders:
 
     def _student(self, proposal: Student) -> Order:
         spec = self._learners[proposal.learner]
-        cost = spec.cost(self._shape, learner_params(proposal.params))
+        n_rows = min(STUDENT_ROWS, self._shape.n_rows)
+        cost = spec.cost(replace(self._shape, n_rows=n_rows), learner_params(proposal.params))
         return Order(
             name=_file_name(proposal.name),
             learner=proposal.learner,
@@ -192,6 +196,7 @@ class Orders:
             folds=tuple(range(self._n_folds)),
             seconds=cost.seconds * (1.0 + proposal.copies),
             student=proposal,
+            max_rows=n_rows if n_rows < self._shape.n_rows else None,
         )
 
     @property

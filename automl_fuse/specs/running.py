@@ -38,8 +38,8 @@ class Job:
         Name of that member.
     max_rows : int or None
         Of a fold with more training rows, a sample of about so many is encoded and fitted to,
-        the same for every member; validation rows are all predicted. Students read all rows,
-        and an edit those of its source, whatever it says.
+        the same for every member; validation rows are all predicted. An edit reads those of its
+        source, whatever it says.
     """
 
     member: str

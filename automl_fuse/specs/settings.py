@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
+from automl_fuse.errors import SettingsError
 from automl_fuse.units import to_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+_LEAST: Final = {"max_trials": 1, "stop_after_no_gain": 0.0, "workers": 1}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,15 +86,19 @@ class Settings:
     progress: bool | None = None
 
     def __post_init__(self) -> None:
-        """Refuse a memory limit that is no size.
+        """Refuse numbers that no run can keep to.
 
         Raises
         ------
         SettingsError
-            If it is none.
+            If the memory limit is no size, or a number is below its least.
         """
         if self.memory_limit is not None:
             to_bytes(self.memory_limit)
+        for name, least in _LEAST.items():
+            value = getattr(self, name)
+            if value is not None and not value >= least:
+                raise SettingsError(f"{name}={value!r} is too small: give {least:g} or more.")
 
     @property
     def memory_bytes(self) -> int | None:

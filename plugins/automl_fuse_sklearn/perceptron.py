@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from automl_fuse.specs import Layer, Link, NetworkModel, linked
+from automl_fuse_sklearn.common import chunks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -77,11 +78,18 @@ class Perceptron:
 
     def predict(self, values: Floats) -> Floats:
         """Return probabilities (n_rows, n_classes), or values (n_rows, 1)."""
+        outputs = np.empty((len(values), self._layers[-1][1].shape[-1]))
+        for rows in chunks(len(values)):
+            outputs[rows] = self._outputs(values[rows])
+        return linked(outputs, self._link)
+
+    def _outputs(self, values: Floats) -> Floats:
         signal = self._scaler.transform(values)
         for weight, bias in self._layers[:-1]:
             signal = np.maximum(signal @ weight + bias, 0.0)
         weight, bias = self._layers[-1]
-        return linked(signal @ weight + bias, self._link)
+        outputs: Floats = signal @ weight + bias
+        return outputs
 
     def form(self) -> NetworkModel:
         """Return the layers, in single precision as they were trained."""

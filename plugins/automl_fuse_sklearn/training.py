@@ -107,7 +107,7 @@ class Data:
             change = np.subtract(*reversed(np.split(scores, 2)))
             pull /= max(float(np.mean(np.sum(change**2, axis=1))), 1e-12)
         return Data(
-            features=scaler.transform(rows.X.values).astype(np.float32),
+            features=scaler.singles(rows.X.values),
             goal=goal.astype(np.float32),
             weight=weights_of(rows).astype(np.float32)[:, None],
             change=None if change is None else change.astype(np.float32),
