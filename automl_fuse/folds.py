@@ -25,9 +25,10 @@ log-loss, few enough to be encoded and predicted by all of them."""
 HOLDOUT_SHARE = 0.2
 """Share of the rows that validate, at most, where one fold must do."""
 HOLDOUT_TABLE = 20_000
-"""Rows below which one fold never does: a fifth of them would choose among members by chance."""
-FEWEST_MEMBERS = 6
-"""Cheap members for which there should be time on all folds."""
+"""Rows from which a fifth of them chooses well among members. Below ``SMALL_TABLE`` one fold never
+does: members would be chosen by chance."""
+FEWEST_MEMBERS, FEWEST_OF_FEW_ROWS = 6.0, 1.5
+"""Cheap members for which there should be time on all folds, on tables of so many rows or less."""
 FEWEST_OF_CLASS = 20
 """Rows of each class that a sample holds at least, if there are so many."""
 _SECONDS_A_CELL = 6.5e-7
@@ -143,10 +144,11 @@ def holdout_by_cost(
     On 100,000 such rows, where time was left for one member in five folds, three members of one
     fold had a test log-loss of 0.494 and that one had 0.545.
     """
-    if n_rows < HOLDOUT_TABLE:
+    if n_rows < SMALL_TABLE:
         return None
     member = _SECONDS_A_CELL * n_rows * n_features * n_outputs
-    if FEWEST_MEMBERS * default_n_folds(n_rows) * member <= seconds * n_cores:
+    fewest = FEWEST_MEMBERS if n_rows >= HOLDOUT_TABLE else FEWEST_OF_FEW_ROWS
+    if fewest * default_n_folds(n_rows) * member <= seconds * n_cores:
         return None
     return min(HOLDOUT_ROWS, round(HOLDOUT_SHARE * n_rows))
 
