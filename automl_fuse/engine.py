@@ -22,7 +22,7 @@ from automl_fuse.memory import within_limit
 from automl_fuse.metrics import implied_task, resolve
 from automl_fuse.observers import JsonLog, Observers, ProgressLine, is_terminal
 from automl_fuse.report import compressed_summary
-from automl_fuse.run import open_run, write_json, write_pickle
+from automl_fuse.run import open_run, write_json
 from automl_fuse.schema import infer
 from automl_fuse.search.studies import Storage
 from automl_fuse.session import Session
@@ -218,7 +218,7 @@ def _given_back(session: Session, gainless_seconds: float) -> Session:
 
 def _keep(pipeline: Pipeline, run: RunDirectory, *, is_in_time: bool) -> None:
     """Write what a run leaves: the artefact, and all pipelines of the front to pick from."""
-    write_pickle(run.pipelines, pipeline)
+    run.seals.dump(run.pipelines, pipeline)
     if not is_in_time:
         _log.warning(
             "No portable file was written: this pipeline is so large that it would take longer "

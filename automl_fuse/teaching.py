@@ -137,7 +137,8 @@ class Teaching:
             columns, source = columns.take(order), source[order]
             labels = self._labelled(columns, source, teacher, n_asked)
             write_augmented(
-                self._session.run.augmented(teacher_name(teacher)),
+                self._session.run,
+                teacher_name(teacher),
                 Augmented(columns=columns, source=source, labels=labels),
             )
         return copies
