@@ -15,7 +15,6 @@ import os
 import pickle
 import secrets
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from automl_fuse.errors import RunError
@@ -23,6 +22,7 @@ from automl_fuse.files import cannot_write, stream_whole, sync_folder, write_who
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 __all__ = ["KEY", "Seals"]
 

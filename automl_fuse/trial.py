@@ -18,7 +18,6 @@ from automl_fuse.features import with_stored_objects
 from automl_fuse.folds import seed_of
 from automl_fuse.host import Plugins, discover
 from automl_fuse.members import FoldModel, Stored
-from automl_fuse.run import RunDirectory
 from automl_fuse.schooling import School
 from automl_fuse.specs import ALL_ROWS, FitContext, JobResult, Matrix, Rows
 from automl_fuse.targets import TargetScale, learner_params, transform_of
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from automl_fuse.folds import Fold
+    from automl_fuse.run import RunDirectory
     from automl_fuse.specs import Array, Floats, Job, LearnerSpec
 
 __all__ = ["FoldRunner", "PluginChoice", "TrialData"]
