@@ -82,7 +82,7 @@ def test_the_second_process_is_told_who_holds_the_run(tmp_path):
 def test_the_lock_of_a_killed_process_is_taken_over(tmp_path):
     script = (
         "import os, sys; from automl_fuse.run import open_run; "
-        f"open_run({str(tmp_path)!r}).__enter__(); os.kill(os.getpid(), 9)"
+        f"held = open_run({str(tmp_path)!r}); held.__enter__(); os.kill(os.getpid(), 9)"
     )
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == -9
     assert json.loads((tmp_path / "holder.json").read_text())["pid"] != os.getpid()
