@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from automl_fuse.observers import Observers
     from automl_fuse.run import RunDirectory
     from automl_fuse.search import SearchOutcome
+    from automl_fuse.search.ledger import Ledger
     from automl_fuse.search.studies import Storage
     from automl_fuse.specs import Array, CompressorSpec, FusionSpec, LearnerSpec, Loss, MetricSpec
     from automl_fuse.trial import TrialData
@@ -47,6 +48,7 @@ class Session:
     data: TrialData
     objective: MetricSpec
     run: RunDirectory
+    ledger: Ledger
     storage: Storage
     watch: Stopwatch
     times: Plan
@@ -85,6 +87,16 @@ class Session:
         """Seconds without gain after which the search ends."""
         share = self.settings.stop_after_no_gain
         return math.inf if share is None else share * self.times.search
+
+    @property
+    def members_bytes(self) -> float:
+        """Bytes that fold models and predictions of finished members may come to.
+
+        It is half of the disk limit: features that workers share have a quarter, and the rest is
+        for the table, the encoders, and the pipelines, which hold their members once more.
+        """
+        limit = self.settings.disk_bytes
+        return math.inf if limit is None else limit / 2
 
     @cached_property
     def _cores(self) -> int:

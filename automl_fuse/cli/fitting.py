@@ -47,6 +47,8 @@ def add_to(commands: Any) -> None:
     add("--output", help="run directory to write: new or empty")
     add("--time-limit", type=time, metavar="TIME", help="60, 90m, 8h, 1h30m; default: 60 seconds")
     add("--memory-limit", type=size, metavar="SIZE", help="12GB, of all processes together")
+    add("--disk-limit", type=size, metavar="SIZE", help="20GB, of the run directory, about")
+    add("--storage", metavar="URL", help="database of the studies, such as sqlite:///studies.db")
     add("--metric", help="objective: a metric, or a scikit-learn scorer by name")
     add_limits(given)
     add("--task", choices=TASKS, help="default: by the target")

@@ -184,6 +184,8 @@ class Choice:
         Training rows of a fold that are read, at most; all if None.
     is_drawn : bool
         Whether a study drew it: no portfolio holds anything that fits the time left.
+    candidate : int or None
+        Its position in the portfolio from which it was taken; None if it was in none.
     """
 
     arm: Arm
@@ -191,6 +193,7 @@ class Choice:
     seconds: float
     max_rows: int | None = None
     is_drawn: bool = False
+    candidate: int | None = None
 
     @property
     def name(self) -> str:
@@ -267,7 +270,9 @@ def choose(
         params = arm.portfolio.pop(best.number).params
         draw = arm.study.ask(arm.spec.space, params)
         seconds = min(best.given, max(DISTRUST * best.predicted, SHORT_SECONDS))
-        return Choice(arm=arm, draw=draw, seconds=seconds, max_rows=best.max_rows)
+        return Choice(
+            arm=arm, draw=draw, seconds=seconds, max_rows=best.max_rows, candidate=best.number
+        )
     return _choose_by_bandit(arms, allowance)
 
 

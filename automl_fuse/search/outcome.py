@@ -82,6 +82,8 @@ class SearchOutcome:
         Where the search ended by itself: the seconds in which the ensemble had not gained.
     started : float
         Seconds into the run at which the first worker was started.
+    disk_full : str
+        Where the search ended because the disk was full: which file could not be written.
     """
 
     members: tuple[FinishedMember, ...]
@@ -92,6 +94,7 @@ class SearchOutcome:
     interrupted: bool
     gainless_seconds: float | None = None
     started: float = 0.0
+    disk_full: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,6 +113,10 @@ class SearchLimits:
         Seconds without a gain of the ensemble after which to end, the portfolios done.
     log_targets : bool
         Whether learners are also tried on the logarithm of the target.
+    until : float
+        Seconds into the run at which the search ends.
+    disk_bytes : float
+        What fold models and predictions of finished members may come to.
     """
 
     seconds: float
@@ -117,3 +124,5 @@ class SearchLimits:
     slots: int
     patience: float = math.inf
     log_targets: bool = False
+    until: float = math.inf
+    disk_bytes: float = math.inf

@@ -176,7 +176,6 @@ class Study:
         self._seed = seed
         self._storage = storage
         self._n_asked = 0
-        self._open: dict[int, optuna.Trial] = {}
         self._genetic = NSGAIISampler(population_size=POPULATION, seed=seed) if genetic else None
         with storage.reached():
             self._study = optuna.create_study(
@@ -200,8 +199,17 @@ class Study:
             self._n_asked += 1
             return self._draw(trial, space)
 
-    def restore(self, past: Sequence[PastTrial]) -> None:
-        """Tell a study that is empty its trials, by number; those without an end stay open."""
+    def restore(
+        self, past: Sequence[PastTrial], space: Callable[[TrialSuggest], dict[str, Any]]
+    ) -> list[Draw]:
+        """Tell a study that is empty its trials, by number; those without an end stay open.
+
+        Raises
+        ------
+        ValueError
+            If the space does not hold what was drawn.
+        """
+        draws = []
         # Every value is given, so that nothing is drawn; a portfolio's may lie outside the space.
         self._study.sampler = RandomSampler(seed=self._seed)
         with self._storage.reached(), warnings.catch_warnings():
@@ -212,25 +220,16 @@ class Study:
                     name: json_to_distribution(json.dumps(given))
                     for name, given in each.distributions.items()
                 }
-                trial = self._study.ask(fixed_distributions=distributions)
+                draw = self._draw(self._study.ask(fixed_distributions=distributions), space)
                 self._n_asked += 1
-                self._end(trial, each)
-
-    def reopen(self, number: int, space: Callable[[TrialSuggest], dict[str, Any]]) -> Draw:
-        """Return a trial that was open when the run was interrupted."""
-        with self._storage.reached():
-            return self._draw(self._open.pop(number), space)
-
-    def _end(self, trial: optuna.Trial, past: PastTrial) -> None:
-        draw = Draw(self._study, trial, {}, self._storage)
-        if past.loss is not None:
-            draw.finish(past.loss)
-        elif past.stopped_at is not None:
-            draw.stop(past.stopped_at)
-        elif past.error is not None:
-            draw.fail(past.error)
-        else:
-            self._open[draw.number] = trial
+                if each.loss is not None:
+                    draw.finish(each.loss)
+                elif each.stopped_at is not None:
+                    draw.stop(each.stopped_at)
+                elif each.error is not None:
+                    draw.fail(each.error)
+                draws.append(draw)
+        return draws
 
     def _draw(self, trial: optuna.Trial, space: Callable[[TrialSuggest], dict[str, Any]]) -> Draw:
         return Draw(self._study, trial, space(TrialSuggest(trial)), self._storage)
