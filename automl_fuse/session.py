@@ -12,6 +12,7 @@ import numpy as np
 from automl_fuse.budget import Deadline, Stopwatch, now, usable_cores
 from automl_fuse.folds import cross_fitting, seed_of
 from automl_fuse.metrics import METRICS, loss_of
+from automl_fuse.search.ledger import FAILED, FINISHED, STOPPED
 from automl_fuse.specs import FusionContext, Settings
 from automl_fuse.targets import has_tail
 
@@ -138,7 +139,7 @@ class Session:
 
     def started(self, learners: Sequence[LearnerSpec]) -> None:
         """Tell the observers what begins."""
-        details = {
+        details: dict[str, Any] = {
             "started": now(),
             "time_limit": self.times.limit,
             "task": str(self.data.task),
@@ -149,6 +150,9 @@ class Session:
             "folds": len(self.data.folds),
             "learners": [spec.name for spec in learners],
         }
+        if self.ledger.lines:
+            events = [line["event"] for line in self.ledger.lines]
+            details["resumed"] = {end: events.count(end) for end in (FINISHED, STOPPED, FAILED)}
         self.observers("run_started", details)
 
     def enters(self, stage: str) -> None:

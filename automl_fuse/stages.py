@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("automl_fuse")
 
-_MOVE = "name a run directory on another disk"
+_MOVE: Final = "name a run directory on another disk"
 
 FUSION_ROWS = 20_000
 """Rows, at most, that the choice among fusions reads; the chosen one is fitted on all."""

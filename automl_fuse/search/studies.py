@@ -8,7 +8,7 @@ import math
 import re
 import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import optuna
 from optuna.distributions import distribution_to_json, json_to_distribution
@@ -308,7 +308,10 @@ class Storage:
         else:
             yield
 
-    def close(self) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
         """Close what connects to a database."""
         if self._url is not None:
             self.backend.remove_session()
