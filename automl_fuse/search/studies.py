@@ -8,6 +8,7 @@ import math
 import re
 import warnings
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import optuna
@@ -23,7 +24,6 @@ from automl_fuse.folds import seed_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-    from pathlib import Path
 
     from automl_fuse.specs import Params
 
@@ -270,7 +270,7 @@ class Storage:
             self.backend = _database(url)
         elif journal is not None:
             with self.reached():
-                self.backend = JournalStorage(JournalFileBackend(str(journal)))
+                self.backend = JournalStorage(_Journal(str(journal)))
 
     def fresh(self, name: str) -> str:
         """Return the name of a study in the storage, and remove what has it there."""
@@ -316,6 +316,20 @@ class Storage:
         if self._url is not None:
             self.backend.remove_session()
             self.backend.engine.dispose()
+
+
+class _Journal(JournalFileBackend):  # type: ignore[misc] # Optuna is not typed
+    """Optuna's journal file, written without waiting for the disk at every value of every trial.
+
+    What must survive stands in the run's ledger, from which studies are made anew; and the run is
+    locked, so that nobody else writes.
+    """
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        """Add entries, each a line."""
+        lines = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs)
+        with Path(self._file_path).open("ab") as stream:
+            stream.write(lines.encode())
 
 
 def _database(url: str) -> RDBStorage:
