@@ -11,7 +11,6 @@ import numpy as np
 
 from automl_fuse.members import Member
 from automl_fuse.pipeline import Pipeline
-from automl_fuse.run import read_pickle
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,7 +60,7 @@ class Assembler:
     def model(self, member: str, fold: int) -> FoldModel:
         """Return a fold model."""
         if (member, fold) not in self._models:
-            self._models[member, fold] = read_pickle(self._run.fold_model(member, fold))
+            self._models[member, fold] = self._run.seals.load(self._run.fold_model(member, fold))
         return self._models[member, fold]
 
     def warm(self, member: str, learner: str) -> None:
@@ -75,7 +74,7 @@ class Assembler:
 
     def _read(self, member: str) -> None:
         with contextlib.suppress(FileNotFoundError):  # dropped in the meantime
-            model: FoldModel = read_pickle(self._run.fold_model(member, 0))
+            model: FoldModel = self._run.seals.load(self._run.fold_model(member, 0))
             if model.learner is not None:
                 model.learner.get()
 
@@ -113,7 +112,7 @@ class Assembler:
 
     def _encoder(self, fold: int, name: str) -> FittedEncoder:
         if (fold, name) not in self._encoders:
-            self._encoders[fold, name] = read_pickle(self._run.encoder(name, fold))
+            self._encoders[fold, name] = self._run.seals.load(self._run.encoder(name, fold))
         return self._encoders[fold, name]
 
 

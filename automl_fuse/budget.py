@@ -27,8 +27,12 @@ class Stopwatch:
     def __init__(self) -> None:
         self._start = time.perf_counter()
 
+    def advance(self, seconds: float) -> None:
+        """Count so many seconds more, which have passed elsewhere."""
+        self._start -= seconds
+
     def seconds(self) -> float:
-        """Return the seconds since construction."""
+        """Return the seconds since construction, and those that were added."""
         return time.perf_counter() - self._start
 
 

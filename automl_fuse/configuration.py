@@ -137,8 +137,8 @@ def _checked(key: str, value: Any, file: Path) -> Any:
         converted = convert(value, keys()[key])
         if key == "time_limit":
             to_seconds(converted)
-        elif key == "memory_limit":
-            Settings(memory_limit=converted)
+        elif key in {"memory_limit", "disk_limit"}:
+            Settings(**{key: converted})
     except Mismatch as error:
         expected = described(keys()[key]) + (f", or {NONE!r}" if key in _nullable() else "")
         raise SettingsError(

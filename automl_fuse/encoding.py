@@ -13,7 +13,6 @@ from automl_fuse.errors import PluginError
 from automl_fuse.features import FeatureFiles, beside, taken
 from automl_fuse.folds import Fold, Indices, sampled, seed_of
 from automl_fuse.members import FittedEncoder, Stored
-from automl_fuse.run import read_pickle, write_pickle
 from automl_fuse.specs import ALL_ROWS, FitContext, Matrix
 
 if TYPE_CHECKING:
@@ -218,7 +217,7 @@ class FoldEncoder:
             place = (fold, key, *source)
             if place not in self._cache:
                 self._features(fold, key, deadline)
-                fitted: FittedEncoder = read_pickle(self._run.encoder(key, fold))
+                fitted: FittedEncoder = self._run.seals.load(self._run.encoder(key, fold))
                 features = fitted.transform(columns)
                 features.values.flags.writeable = False
                 self._remember(place, (features,))
@@ -261,11 +260,12 @@ class FoldEncoder:
         path = self._run.encoder(key, fold)
         if path.exists():
             # Fold models were fitted with that one, and an encoder may choose by the clock.
-            kept: FittedEncoder = read_pickle(path)
+            kept: FittedEncoder = self._run.seals.load(path)
             fresh, encoder = encoder, kept.encoder.get()
             train = _as_before(key, encoder, fresh, rows, train)
         else:
-            write_pickle(path, FittedEncoder(kinds=spec.kinds, encoder=Stored(encoder)))
+            fitted = FittedEncoder(kinds=spec.kinds, encoder=Stored(encoder))
+            self._run.seals.dump(path, fitted)
         del rows  # a copy of most of the table, which need not lie beside that of the rest
         if not len(split.valid):
             # An encoder need not know what to do with no rows at all.

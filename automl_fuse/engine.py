@@ -22,8 +22,10 @@ from automl_fuse.memory import within_limit
 from automl_fuse.metrics import implied_task, resolve
 from automl_fuse.observers import JsonLog, Observers, ProgressLine, is_terminal
 from automl_fuse.report import compressed_summary
-from automl_fuse.run import open_run, write_json, write_pickle
+from automl_fuse.resuming import Identity, recall
+from automl_fuse.run import load_run, open_run, write_json
 from automl_fuse.schema import infer
+from automl_fuse.search.ledger import Ledger, elapsed
 from automl_fuse.search.studies import Storage
 from automl_fuse.session import Session, cores_of
 from automl_fuse.specs import Settings
@@ -33,16 +35,21 @@ from automl_fuse.trial import TrialData
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from automl_fuse.inventory import Plugins
     from automl_fuse.pipeline import Pipeline
+    from automl_fuse.resuming import Past
     from automl_fuse.run import RunDirectory
     from automl_fuse.schema import Schema
+    from automl_fuse.search.ledger import Line
     from automl_fuse.specs import Array, LearnerSpec, Observer
     from automl_fuse.table import Dataset
 
 _log = logging.getLogger("automl_fuse")
 
+SECONDS: Final = 60.0
+"""The time limit of a run that is given none."""
 GRACE: Final = 0.05
 """Share of the time limit by which writing the portable file may be late."""
 GRACE_SECONDS: Final = 3.0
@@ -50,18 +57,20 @@ GRACE_SECONDS: Final = 3.0
 
 
 def fit(  # noqa: PLR0913 - each is an option of every run
-    data: Any,
+    data: Any = None,
     y: Any = None,
     *,
     target: str | None = None,
-    time_limit: float | str = 60.0,
+    time_limit: float | str | None = None,
     metric: Any = None,
     sample_weight: Any = None,
     groups: Any = None,
-    prefer: str = BALANCED,
+    prefer: str | None = None,
     max_latency_ms: float | None = None,
     max_size_mb: float | None = None,
     settings: Settings | None = None,
+    resume: str | Path | None = None,
+    accept_changes: bool = False,
 ) -> Pipeline:
     """Search for members, fuse them, and return one pipeline that predicts.
 
@@ -75,7 +84,8 @@ def fit(  # noqa: PLR0913 - each is an option of every run
     target : str, optional
         The target column, if ``y`` is not given.
     time_limit : float or str
-        Seconds that everything in here may take, or a time such as ``"90m"``, ``"8h"``.
+        Seconds that everything in here may take, or a time such as ``"90m"``, ``"8h"``; 60
+        seconds by default.
     metric : str, scikit-learn scorer, or callable, optional
         The objective: by default log-loss in classification, RMSE in regression. One that is for
         numbers alone, such as ``"rmse"``, makes it regression.
@@ -84,15 +94,22 @@ def fit(  # noqa: PLR0913 - each is an option of every run
     groups : array of shape (n_rows,) or str, optional
         Rows of one group are never in both the training and validation rows of a fold.
     prefer : {"balanced", "quality", "speed"}
-        Which pipeline of the front to return: the cheapest within one standard error of the
-        best, the best, or the best of at most 0.05 ms a row and 1 MB. ``Pipeline.pick`` gives
-        the others afterwards.
+        Which pipeline of the front to return: by default the cheapest within one standard error
+        of the best, or the best, or the best of at most 0.05 ms a row and 1 MB.
+        ``Pipeline.pick`` gives the others afterwards.
     max_latency_ms : float, optional
         Milliseconds that one row may take inside onnxruntime.
     max_size_mb : float, optional
         Megabytes that the portable file may have.
     settings : Settings, optional
         Every other option.
+    resume : str or Path, optional
+        Run directory to go on with, of a run that was interrupted, killed, or is to have more
+        time. What is not given is as it was; a table in memory must be given again. The time
+        limit is that of the whole run, with what it has taken so far.
+    accept_changes : bool
+        Whether to go on though data of the same rows and columns, or the settings or plugins that
+        make members, have changed since.
 
     Returns
     -------
@@ -109,25 +126,39 @@ def fit(  # noqa: PLR0913 - each is an option of every run
         If a required plugin is missing or two plugins collide.
     NothingFittedError
         If no member could be fitted: the message says why for each.
+    RunError
+        If the run directory cannot be used, or holds no run that can go on.
     """
     said = {name: value for name, value in locals().items() if name in ARGUMENTS}
-    settings = settings or Settings()
-    watch, times = Stopwatch(), plan(time_limit, compress=prefer != QUALITY)
-    limits = check_preference(prefer, Limits(latency_ms=max_latency_ms, size_mb=max_size_mb))
+    watch = Stopwatch()
+    past = None if resume is None else recall(resume, accept_changes=accept_changes)
+    if past is not None:
+        said, settings = past.completed(said, settings, has_y=y is not None)
+    defaults = {"time_limit": SECONDS, "prefer": BALANCED}
+    said = {name: defaults.get(name) if value is None else value for name, value in said.items()}
+    return _fit(said, y, settings or Settings(), past, watch)
+
+
+def _fit(
+    said: dict[str, Any], y: Any, settings: Settings, past: Past | None, watch: Stopwatch
+) -> Pipeline:
+    """Prepare a run and carry it out; ``said`` are arguments of ``fit`` by name."""
+    prefer = said["prefer"]
+    times = plan(said["time_limit"], compress=prefer != QUALITY)
+    limits = check_preference(
+        prefer, Limits(latency_ms=said["max_latency_ms"], size_mb=said["max_size_mb"])
+    )
     plugins = discover(
         block=settings.block_plugins, modules=settings.plugins, require=settings.require_plugins
     )
     plugins = without_encoders(plugins, settings.block_encoders)
-    read = partial(prepare, data, y, target=target, sample_weight=sample_weight, groups=groups)
-    dataset = read(task=settings.task)
-    meant = implied_task(metric, plugins.metrics)
-    if settings.task is None and meant is not None and dataset.has_number_classes:
-        dataset = read(task=meant)
+    dataset = _dataset(said, y, settings, plugins)
     schema = infer(dataset.table, settings.kinds)
-    objective = resolve(metric, dataset.task, plugins.metrics)
-    trial_data = _trial_data(
-        dataset, schema, settings, (times.search, settings.workers or cores_of(settings, plugins))
-    )
+    objective = resolve(said["metric"], dataset.task, plugins.metrics)
+    before = None if past is None else past.identity
+    search_seconds = times.search if before is None else before.search_seconds
+    n_cores = settings.workers or cores_of(settings, plugins)
+    trial_data = _trial_data(dataset, schema, settings, (search_seconds, n_cores))
     fusions = select(settings.fusions, plugins.fusions, "fusion", plugins.missing)
     chosen = settings.compressors
     compressors = (
@@ -137,33 +168,63 @@ def fit(  # noqa: PLR0913 - each is an option of every run
     notes = [*dataset.warnings, *schema.warnings, *unread_columns(plugins, trial_data, learners)]
     for note in notes:
         _log.warning(note)
-    with open_run(settings.output) as run:
+    digest = fingerprint(trial_data.columns, trial_data.y)
+    asked = {**vars(settings), **said}
+    identity = Identity.of(dataset, trial_data, objective, plugins, asked, search_seconds)
+    identity = identity.with_data(digest, trial_data.weight)
+    is_resumed = past is not None
+    with open_run(settings.output, resume=is_resumed, disk_bytes=settings.disk_bytes) as run:
+        lines: list[Line] = []
+        if past is not None:
+            identity = past.check(identity)
+            if past.is_answered(run, identity):
+                return load_run(run.root)
+            lines = past.lines(run)
+            run.report.unlink(missing_ok=True)
+            # What follows the search has its time, however late the last attempt was ended.
+            watch.advance(min(elapsed(lines), max(0.0, times.search - watch.seconds())))
         if settings.output:
             keep_configuration(run, said, settings)
-        session = Session(
-            settings=within_limit(settings),
-            plugins=plugins,
-            fusions=tuple(fusions.values()),
-            compressors=tuple(compressors.values()),
-            data=trial_data,
-            objective=objective,
-            run=run,
-            storage=Storage(run.study if settings.output else None),
-            watch=watch,
-            times=times,
-            observers=_observers(run, plugins, settings, watch),
-            prefer=prefer,
-            limits=limits,
-        )
-        session.started(learners)
-        assembler = Assembler(run, dataset, schema, trial_data.columns, settings.seed)
-        known = {
-            "skipped": skipped,
-            "warnings": notes,
-            "data_sha256": fingerprint(trial_data.columns, trial_data.y),
-        }
-        with STOP.heeded(), session.observers.failing_aloud():
-            return _run(session, learners, assembler, known)
+            identity.write(run)
+        with Storage(run.study if run.is_kept else None, settings.storage, identity.id) as storage:
+            session = Session(
+                settings=within_limit(settings),
+                plugins=plugins,
+                fusions=tuple(fusions.values()),
+                compressors=tuple(compressors.values()),
+                data=trial_data,
+                objective=objective,
+                run=run,
+                ledger=Ledger(run, watch, lines),
+                storage=storage,
+                watch=watch,
+                times=times,
+                observers=_observers(run, plugins, settings, watch),
+                prefer=prefer,
+                limits=limits,
+            )
+            session.started(learners)
+            assembler = Assembler(run, dataset, schema, trial_data.columns, settings.seed)
+            known = {"skipped": skipped, "warnings": notes, "data_sha256": digest}
+            with STOP.heeded(), session.observers.failing_aloud():
+                return _run(session, learners, assembler, known)
+
+
+def _dataset(said: dict[str, Any], y: Any, settings: Settings, plugins: Plugins) -> Dataset:
+    """Read and check the table, as what the settings or the metric imply that it is."""
+    read = partial(
+        prepare,
+        said["data"],
+        y,
+        target=said["target"],
+        sample_weight=said["sample_weight"],
+        groups=said["groups"],
+    )
+    dataset = read(task=settings.task)
+    meant = implied_task(said["metric"], plugins.metrics)
+    if settings.task is None and meant is not None and dataset.has_number_classes:
+        dataset = read(task=meant)
+    return dataset
 
 
 def _run(
@@ -220,7 +281,7 @@ def _given_back(session: Session, gainless_seconds: float) -> Session:
 
 def _keep(pipeline: Pipeline, run: RunDirectory, *, is_in_time: bool) -> None:
     """Write what a run leaves: the artefact, and all pipelines of the front to pick from."""
-    write_pickle(run.pipelines, pipeline)
+    run.seals.dump(run.pipelines, pipeline)
     if not is_in_time:
         _log.warning(
             "No portable file was written: this pipeline is so large that it would take longer "

@@ -6,6 +6,8 @@ __all__ = [
     "ArtefactError",
     "AutoFuseError",
     "DataError",
+    "DiskFullError",
+    "ExportError",
     "MetricError",
     "MissingDependencyError",
     "NothingFittedError",
@@ -50,6 +52,10 @@ class NothingFittedError(AutoFuseError, RuntimeError):
 
 class RunError(AutoFuseError, RuntimeError):
     """A run directory is in use, unreadable, or belongs to another run."""
+
+
+class DiskFullError(RunError):
+    """A file could not be written because its disk, or the quota on it, is full."""
 
 
 class ArtefactError(AutoFuseError, ValueError):

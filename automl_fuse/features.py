@@ -10,22 +10,20 @@ import contextlib
 import mmap
 import os
 import shutil
-import tempfile
 from dataclasses import replace
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import joblib
 import numpy as np
 from filelock import FileLock
 
-from automl_fuse.errors import RunError
 from automl_fuse.members import merge_features
-from automl_fuse.run import read_pickle, write_pickle
 from automl_fuse.specs import Columns, Matrix
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -54,6 +52,7 @@ class FeatureFiles:
         """Return the mapped features of training and validation rows; None if not yet there."""
         path = self._path(fold, key)
         try:
+            self._run.seals.check(path)
             train, valid = joblib.load(path, mmap_mode="r")
         except FileNotFoundError:
             return None
@@ -73,17 +72,10 @@ class FeatureFiles:
             If they cannot be written, naming the file and the reason.
         """
         path = self._path(fold, key)
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(descriptor, "wb") as stream:
-                joblib.dump(features, stream)
-            Path(temporary).replace(path)
-        except OSError as error:
-            Path(temporary).unlink(missing_ok=True)
-            raise RunError(f"Cannot write {path}: {error.strerror or error}.") from error
+        self._run.seals.stream(path, partial(joblib.dump, features))
         # Another worker that needs much room may have removed the file again.
         mapped = self.read(fold, key) or features
-        _make_room(path)
+        _make_room(path, _most_bytes(self._run))
         return mapped
 
     def lock(self, fold: int, key: str) -> FileLock:
@@ -107,22 +99,25 @@ class StoredColumn:
 
     Parameters
     ----------
+    run : RunDirectory
+        Where it lies.
     path : Path
         The file.
     values : array of shape (n_rows,)
         What it is to hold.
     """
 
-    def __init__(self, path: Path, values: Array) -> None:
+    def __init__(self, run: RunDirectory, path: Path, values: Array) -> None:
+        self._seals = run.seals
         self._path = path
         self._n_rows = len(values)
-        write_pickle(path, values)
+        run.seals.dump(path, values)
 
     def __len__(self) -> int:
         return self._n_rows
 
     def __getitem__(self, rows: NDArray[np.intp]) -> Array:
-        values: Array = read_pickle(self._path)
+        values: Array = self._seals.load(self._path)
         return values[rows]
 
 
@@ -131,7 +126,7 @@ def with_stored_objects(columns: Columns, run: RunDirectory) -> Columns:
     values: dict[str, Any] = dict(columns.values)
     for position, (name, column) in enumerate(columns.values.items()):
         if column.dtype == object:
-            values[name] = StoredColumn(_columns(run) / f"{position}.pkl", column)
+            values[name] = StoredColumn(run, _columns(run) / f"{position}.pkl", column)
     return replace(columns, values=values)
 
 
@@ -149,7 +144,12 @@ def _columns(run: RunDirectory) -> Path:
     return run.encoder("any", 0).parent / "columns"
 
 
-def _make_room(newest: Path) -> None:
+def _most_bytes(run: RunDirectory) -> int:
+    """Return what features may take of a run directory."""
+    return FILES_BYTES if run.disk_bytes is None else min(FILES_BYTES, run.disk_bytes // 4)
+
+
+def _make_room(newest: Path, most: int) -> None:
     found = []
     for path in newest.parent.glob("*.joblib"):
         # Another worker may be making room too.
@@ -158,7 +158,7 @@ def _make_room(newest: Path) -> None:
             found.append((status.st_mtime_ns, status.st_size, path))
     total = sum(size for _, size, _ in found)
     for _, size, path in sorted(found):
-        if total <= FILES_BYTES:
+        if total <= most:
             return
         if path != newest:
             with contextlib.suppress(OSError):

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import io
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import joblib
 import numpy as np
 
-from automl_fuse.run import write_bytes
 from automl_fuse.specs import Rows
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from numpy.typing import NDArray
 
+    from automl_fuse.run import RunDirectory
     from automl_fuse.specs import Columns, Floats, Student
 
 SMALLEST: Final = 0.01
@@ -52,15 +50,15 @@ def teacher_name(members: tuple[int, ...]) -> str:
     return hashlib.sha256(listed.encode()).hexdigest()[:16] if members else "fusion"
 
 
-def write_augmented(path: Path, rows: Augmented) -> None:
-    """Write augmented rows where workers can map them into memory."""
-    stream = io.BytesIO()
-    joblib.dump(rows, stream)
-    write_bytes(path, stream.getvalue())
+def write_augmented(run: RunDirectory, teacher: str, rows: Augmented) -> None:
+    """Write augmented rows, as a teacher labelled them, where workers can map them into memory."""
+    run.seals.stream(run.augmented(teacher), partial(joblib.dump, rows))
 
 
-def read_augmented(path: Path) -> Augmented:
+def read_augmented(run: RunDirectory, teacher: str) -> Augmented:
     """Read what ``write_augmented`` wrote in this run."""
+    path = run.augmented(teacher)
+    run.seals.check(path)
     rows: Augmented = joblib.load(path, mmap_mode="r")
     return rows
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import shutil
 import sys
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
 from automl_fuse.processes import identity
 from automl_fuse.specs import Event
@@ -85,8 +86,18 @@ class JsonLog:
         line = {"event": event.name, "seconds": event.seconds, **event.details}
         if event.name == "run_started":
             line["process"] = identity()
-        with self._path.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(line, default=str) + "\n")
+        content = (json.dumps(line, default=str) + "\n").encode()
+        with self._path.open("ab+") as stream:
+            if event.name == "run_started" and _is_cut_short(stream):
+                content = b"\n" + content
+            stream.write(content)
+
+
+def _is_cut_short(stream: BinaryIO) -> bool:
+    """Return whether a process was killed while it wrote the last line of a log."""
+    size = stream.seek(0, os.SEEK_END)
+    stream.seek(max(0, size - 1))
+    return stream.read(1) not in {b"", b"\n"}
 
 
 class ProgressLine:

@@ -20,6 +20,8 @@ __all__ = ["Log", "Progress", "State"]
 
 State = Literal["running", "finished", "interrupted", "failed", "died"]
 
+_ENDS: Final = ("finished", "stopped", "failed")
+
 ENDED: Final = ("finished", "interrupted", "failed", "died")
 
 
@@ -154,9 +156,12 @@ class Log:
 
     def _new_lines(self) -> list[Mapping[str, Any]]:
         """Return the lines written since; one that is only half there is left for later."""
-        with self._path.open("rb") as stream:
-            stream.seek(self._read)
-            content = stream.read()
+        try:
+            with self._path.open("rb") as stream:
+                stream.seek(self._read)
+                content = stream.read()
+        except FileNotFoundError:  # cleared by a run that begins anew
+            return []
         whole = content.rfind(b"\n") + 1
         self._read += whole
         lines: list[Mapping[str, Any]] = []
@@ -177,16 +182,24 @@ class Log:
             hear(line)
 
     def _on_run_started(self, line: Mapping[str, Any]) -> None:
-        self._now = Progress(
-            process=line.get("process", {}),
-            started=line["started"],
-            limit=line["time_limit"],
-            elapsed=line["seconds"],
-            task=line["task"],
-            metric=line["metric"],
-            rows=line["rows"],
-            columns=line["columns"],
+        before, self._now = (
+            self._now,
+            Progress(
+                process=line.get("process", {}),
+                started=line["started"],
+                limit=line["time_limit"],
+                elapsed=line["seconds"],
+                task=line["task"],
+                metric=line["metric"],
+                rows=line["rows"],
+                columns=line["columns"],
+            ),
         )
+        if "resumed" in line:
+            ends = line["resumed"]
+            self._now.members = Members(**{end: ends[end] for end in _ENDS})
+            self._now.best, self._now.best_score = before.best, before.best_score
+            self._now.ensemble_score = before.ensemble_score
         self._offset = line["seconds"]
         self._sign = -1.0 if line["greater_is_better"] else 1.0
 

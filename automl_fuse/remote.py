@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 
 from automl_fuse.errors import RunError
 from automl_fuse.lessons import teacher_name
-from automl_fuse.run import LOCK, RunDirectory, write_bytes, write_pickle
+from automl_fuse.run import LOCK, RunDirectory, write_bytes
 from automl_fuse.specs import ALL_ROWS, Errand
 from automl_fuse.trial import FoldRunner
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from automl_fuse.trial import PluginChoice, TrialData
 
 _PREFIX: Final = "automl_fuse-away-"
-_MEMBERS, _ENCODERS = "members", "encoders"
+_MEMBERS, _ENCODERS, _AUGMENTED = "members", "encoders", "augmented"
 
 
 class RemoteFolds:
@@ -89,7 +89,8 @@ class RemoteFolds:
 
     def content(self, name: str) -> bytes:
         """Return a file of ``Errand.reads``."""
-        return (self._run.root / name).read_bytes()
+        path = self._run.root / name
+        return bytes(self._run.seals.read(path)) if _is_sealed(name) else path.read_bytes()
 
     def prepare(self) -> None:
         """Import the libraries that jobs may need."""
@@ -120,7 +121,8 @@ class RemoteFolds:
             key, dot, rest = file.partition(".fold-")
             own_key = key if digest in versions[:1] or not versions else _version(key, digest)
             if digest not in versions:
-                write_bytes(self._run.root / _ENCODERS / f"{own_key}{dot}{rest}", content)
+                path = self._run.root / _ENCODERS / f"{own_key}{dot}{rest}"
+                self._run.seals.write(path, content)
                 versions.append(digest)
                 self._known = (*self._known, name)
             if own_key != key:
@@ -129,10 +131,10 @@ class RemoteFolds:
             self._used[PurePosixPath(name).name] = tuple(encoders)
             model = pickle.loads(content) if renamed else None
             if model is None:
-                write_bytes(self._run.root / name, content)
+                self._run.seals.write(self._run.root / name, content)
             else:
                 keys = tuple(renamed.get(key, key) for key in model.encoders)
-                write_pickle(self._run.root / name, replace(model, encoders=keys))
+                self._run.seals.dump(self._run.root / name, replace(model, encoders=keys))
 
 
 def _sorted(
@@ -150,6 +152,11 @@ def _sorted(
         else:
             raise RunError(f"A worker sent {name!r}, which is no fold model and no encoder.")
     return models, encoders
+
+
+def _is_sealed(name: str) -> bool:
+    """Return whether a file of the run is a pickle: the keys of two folders seal it differently."""
+    return PurePosixPath(name).parts[0] in {_MEMBERS, _ENCODERS, _AUGMENTED}
 
 
 def _version(key: str, digest: str) -> str:
@@ -185,9 +192,7 @@ class _Away:
         for name in errand.reads:
             path = self._run.root / name
             if not path.exists():
-                content = fetch(name)
-                is_model = PurePosixPath(name).parts[0] == _MEMBERS
-                write_bytes(path, _as_fitted_here(content) if is_model else content)
+                self._keep(path, name, fetch(name))
         result = self._runner(errand.job)
         files = {} if result.error else dict(self._written(errand))
         missing = set(errand.expects) - files.keys()
@@ -202,16 +207,25 @@ class _Away:
         shutil.rmtree(self._run.root / _MEMBERS, ignore_errors=True)
         return result, files
 
+    def _keep(self, path: Path, name: str, content: bytes) -> None:
+        """Write a file of the run into the folder of this process."""
+        if PurePosixPath(name).parts[0] == _MEMBERS:
+            content = _as_fitted_here(content)
+        if _is_sealed(name):
+            self._run.seals.write(path, content)
+        else:
+            write_bytes(path, content)
+
     def _written(self, errand: Errand) -> Iterator[tuple[str, bytes]]:
         """Yield the model of a job, and the encoders that it reads: empty if known at home."""
         job = errand.job
         path = self._run.fold_model(job.member, job.fold)
-        content = path.read_bytes()
+        content = bytes(self._run.seals.read(path))
         yield path.relative_to(self._run.root).as_posix(), content
         model: FoldModel = pickle.loads(content)
         for key in model.encoders:
             path = self._run.encoder(key, job.fold)
-            encoder = path.read_bytes()
+            encoder = bytes(self._run.seals.read(path))
             name = f"{_ENCODERS}/{_digest(encoder)}/{path.name}"
             yield name, b"" if name in errand.known else encoder
 

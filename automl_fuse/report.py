@@ -118,6 +118,7 @@ def search_summary(outcome: SearchOutcome) -> dict[str, Any]:
             "failed": len(outcome.failures),
             "interrupted": outcome.interrupted,
             "gainless_seconds": outcome.gainless_seconds,
+            "disk_full": outcome.disk_full,
         },
         "failures": [asdict(failure) for failure in outcome.failures],
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -15,11 +16,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from filelock import FileLock, Timeout
 
+from automl_fuse.budget import now
 from automl_fuse.errors import RunError
-from automl_fuse.files import write_whole
+from automl_fuse.files import cannot_write, remove_leftovers, write_whole
+from automl_fuse.processes import identity
+from automl_fuse.seals import KEY, Seals
+from automl_fuse.specs import ALL_ROWS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from numpy.typing import NDArray
 
@@ -30,6 +35,9 @@ CONFIGURATION = "fuse.toml"
 REPORT = "report.json"
 ARTEFACT = "model.onnx"
 PIPELINES = "pipelines.pkl"
+IDENTITY = "run.json"
+LEDGER = "ledger.jsonl"
+HOLDER = "holder.json"
 
 
 class RunDirectory:
@@ -39,10 +47,17 @@ class RunDirectory:
     ----------
     root : Path
         The directory; it exists.
+    is_kept : bool
+        Whether it is to outlast the run: what is written must then survive a loss of power.
+    disk_bytes : int or None
+        What it may hold, about; no limit if None.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, is_kept: bool = False, disk_bytes: int | None = None) -> None:
         self.root = root
+        self.is_kept = is_kept
+        self.disk_bytes = disk_bytes
+        self.seals = Seals(root, durable=is_kept)
 
     @property
     def runner(self) -> Path:
@@ -58,6 +73,21 @@ class RunDirectory:
     def configuration(self) -> Path:
         """The effective configuration, from which the run can be repeated."""
         return self.root / CONFIGURATION
+
+    @property
+    def identity(self) -> Path:
+        """What the run was begun with, and what another must have that goes on with it."""
+        return self.root / IDENTITY
+
+    @property
+    def ledger(self) -> Path:
+        """What became of each member, one JSON object a line: see ``search.ledger``."""
+        return self.root / LEDGER
+
+    @property
+    def holder(self) -> Path:
+        """Which process has locked the directory."""
+        return self.root / HOLDER
 
     @property
     def log(self) -> Path:
@@ -105,6 +135,30 @@ class RunDirectory:
             path.unlink(missing_ok=True)
         self.oof(member).unlink(missing_ok=True)
 
+    def clear_attempt(self, members: Mapping[str, Iterable[int]], others: Iterable[str]) -> None:
+        """Remove what an attempt left that is of no use to the next.
+
+        Parameters
+        ----------
+        members : mapping of str to iterable of int
+            Members that are kept, with the folds whose models are; nothing else of members is, nor
+            what was made after the search.
+        others : iterable of str
+            Names of predictions that are kept beside theirs.
+        """
+        models = {self.fold_model(name, fold) for name, folds in members.items() for fold in folds}
+        predictions = {self.oof(name) for name in (*members, *others)}
+        found = {
+            *(self.root / "members").glob("*"),
+            *(self.root / "oof").glob("*"),
+            *(self.root / "encoders").glob(f"*.fold-{ALL_ROWS}.pkl"),
+            *self.root.glob(f"{self.study.name}*"),
+        }
+        for path in found - models - predictions:
+            path.unlink(missing_ok=True)
+        for folder in ("teachers", "augmented", "encoders/features", "encoders/columns"):
+            shutil.rmtree(self.root / folder, ignore_errors=True)
+
     def worker_log(self, number: int) -> Path:
         """Return where the output of a worker process goes."""
         return self.root / "workers" / f"{number}.log"
@@ -121,13 +175,8 @@ def write_bytes(path: Path, content: bytes) -> int:
     try:
         write_whole(path, content)
     except OSError as error:
-        raise RunError(f"Cannot write {path}: {error.strerror or error}.") from error
+        raise cannot_write(path, error) from error
     return len(content)
-
-
-def write_pickle(path: Path, thing: object) -> int:
-    """Pickle into a file, whole or not at all, and return its size in bytes."""
-    return write_bytes(path, pickle.dumps(thing, protocol=pickle.HIGHEST_PROTOCOL))
 
 
 def write_array(path: Path, array: NDArray[Any]) -> int:
@@ -135,11 +184,6 @@ def write_array(path: Path, array: NDArray[Any]) -> int:
     stream = io.BytesIO()
     np.save(stream, array, allow_pickle=False)
     return write_bytes(path, stream.getvalue())
-
-
-def read_pickle(path: Path) -> Any:
-    """Read what ``write_pickle`` wrote in this run."""
-    return pickle.loads(path.read_bytes())
 
 
 def load_run(path: str | Path) -> Pipeline:
@@ -162,7 +206,7 @@ def load_run(path: str | Path) -> Pipeline:
     if not run.pipelines.is_file():
         raise RunError(f"{path} holds no finished run: it has no {PIPELINES}.")
     try:
-        pipeline: Pipeline = read_pickle(run.pipelines)
+        pipeline: Pipeline = run.seals.load(run.pipelines)
     except (ImportError, AttributeError, EOFError, pickle.UnpicklingError, OSError) as error:
         raise RunError(
             f"{run.pipelines} cannot be read here: {error}. Use the versions that wrote it, or "
@@ -177,8 +221,20 @@ def write_json(path: Path, content: Mapping[str, Any]) -> int:
 
 
 @contextmanager
-def open_run(output: str | None) -> Iterator[RunDirectory]:
+def open_run(
+    output: str | None, *, resume: bool = False, disk_bytes: int | None = None
+) -> Iterator[RunDirectory]:
     """Make and lock a run directory; a temporary one, removed at the end, if none is named.
+
+    Parameters
+    ----------
+    output : str or None
+        The directory.
+    resume : bool
+        Whether to go on with the run that it holds; else it must be empty or new, or hold one that
+        was cut short before a member had finished, which is removed.
+    disk_bytes : int or None
+        What it may hold, about.
 
     Raises
     ------
@@ -188,32 +244,56 @@ def open_run(output: str | None) -> Iterator[RunDirectory]:
     if output is None:
         root = Path(tempfile.mkdtemp(prefix="automl_fuse-"))
         try:
-            yield RunDirectory(root)
+            yield RunDirectory(root, disk_bytes=disk_bytes)
         finally:
             shutil.rmtree(root, ignore_errors=True)
         return
     root = Path(output)
     _make(root)
-    lock = FileLock(str(root / LOCK))
+    run = RunDirectory(root, is_kept=True, disk_bytes=disk_bytes)
+    with _held(run):
+        if not resume:
+            _clear_unfinished(run)
+        try:
+            remove_leftovers(root)
+            yield run
+        finally:
+            remove_leftovers(root)
+
+
+@contextmanager
+def _held(run: RunDirectory) -> Iterator[None]:
+    """Lock a run directory, and say in it who holds it; the system opens a dead process's lock."""
+    lock = FileLock(str(run.root / LOCK))
     try:
         lock.acquire(timeout=0)
     except Timeout as error:
         raise RunError(
-            f"{root} is in use by another run: wait for it to end, or name another directory."
+            f"{run.root} is in use by another run{_holder(run)}: wait for it to end, or name "
+            "another directory."
         ) from error
     try:
-        if (root / REPORT).exists():
-            raise RunError(f"{root} holds a finished run: name another directory, or remove it.")
-        _clear_unfinished(root)
-        yield RunDirectory(root)
+        # Not in the lock itself, which is emptied by whoever tries to take it.
+        write_json(run.holder, {**identity(), "since": now()})
+        yield
     finally:
+        run.holder.unlink(missing_ok=True)
         lock.release()
+
+
+def _holder(run: RunDirectory) -> str:
+    """Return which process holds a run directory, as far as that can be read."""
+    try:
+        holder = json.loads(run.holder.read_text(encoding="utf-8"))
+        return f", process {holder['pid']} on {holder['host']} since {holder['since']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
 
 
 def _make(root: Path) -> None:
     try:
         root.mkdir(parents=True, exist_ok=True)
-        foreign = [p.name for p in root.iterdir() if p.name not in _OURS]
+        foreign = [p.name for p in root.iterdir() if not _is_ours(p.name)]
     except OSError as error:
         raise RunError(f"Cannot use {root} as run directory: {error.strerror or error}.") from error
     if foreign:
@@ -223,20 +303,46 @@ def _make(root: Path) -> None:
         )
     if not os.access(root, os.W_OK):
         raise RunError(f"Cannot write into {root}: permission denied.")
+    # Not where another user owns it, who has let us in.
+    with contextlib.suppress(PermissionError):
+        root.chmod(0o700)
 
 
 _OURS = frozenset(
     {
-        ARTEFACT, "augmented", CONFIGURATION, "encoders", LOCK, "log.jsonl", "members", "oof",
-        PIPELINES, REPORT, "runner.joblib", "study.journal", "teachers", "workers",
+        ARTEFACT, "augmented", CONFIGURATION, "encoders", HOLDER, IDENTITY, KEY, LEDGER, LOCK,
+        "log.jsonl", "members", "oof", PIPELINES, REPORT, "runner.joblib", "study.journal",
+        "teachers", "workers",
     }
 )  # fmt: skip
 
 
-def _clear_unfinished(root: Path) -> None:
-    """Remove what an interrupted run left behind."""
-    for path in root.iterdir():
-        if path.name == LOCK:
+def _is_ours(name: str) -> bool:
+    """Return whether a run has such a file; one with a dot was being written when it was killed."""
+    return name in _OURS or name.startswith(tuple(f".{ours}." for ours in _OURS))
+
+
+def _clear_unfinished(run: RunDirectory) -> None:
+    """Remove what a run left behind that was cut short before it had a finished member.
+
+    Raises
+    ------
+    RunError
+        If it had one, or has finished.
+    """
+    if run.report.exists():
+        raise RunError(
+            f"{run.root} holds a finished run: name another directory, or remove it; "
+            f"'automl-fuse resume {run.root} --time-limit …' gives it more time."
+        )
+    if run.identity.exists() and any((run.root / "oof").glob("*.npy")):
+        raise RunError(
+            f"{run.root} holds a run that was cut short, with members that had finished: go on "
+            f"with it by 'automl-fuse resume {run.root}' or fit(…, resume={str(run.root)!r}), or "
+            "remove it."
+        )
+    for path in run.root.iterdir():
+        if path.name in {LOCK, HOLDER}:
             continue
         if path.is_dir():
             shutil.rmtree(path)

@@ -144,7 +144,7 @@ class School:
     def _copies(self, fold: int, student: Student, model: FoldModel, deadline: Deadline) -> _Lesson:
         """Return the augmented rows made from the training rows, as many as the student reads."""
         name = teacher_name(student.teacher)
-        rows = read_augmented(self._run.augmented(name))
+        rows = read_augmented(self._run, name)
         copy = np.arange(len(rows.source)) // len(self._data.y)
         labels = rows.labels[fold]
         train = self._data.split(fold, rows_of(model.encoders)).train

@@ -12,6 +12,7 @@ import numpy as np
 from automl_fuse.budget import Deadline, Stopwatch, now, usable_cores
 from automl_fuse.folds import cross_fitting, seed_of
 from automl_fuse.metrics import METRICS, loss_of
+from automl_fuse.search.ledger import FAILED, FINISHED, STOPPED
 from automl_fuse.specs import FusionContext, Settings
 from automl_fuse.targets import has_tail
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from automl_fuse.observers import Observers
     from automl_fuse.run import RunDirectory
     from automl_fuse.search import SearchOutcome
+    from automl_fuse.search.ledger import Ledger
     from automl_fuse.search.studies import Storage
     from automl_fuse.specs import Array, CompressorSpec, FusionSpec, LearnerSpec, Loss, MetricSpec
     from automl_fuse.trial import TrialData
@@ -55,6 +57,7 @@ class Session:
     data: TrialData
     objective: MetricSpec
     run: RunDirectory
+    ledger: Ledger
     storage: Storage
     watch: Stopwatch
     times: Plan
@@ -94,6 +97,16 @@ class Session:
         share = self.settings.stop_after_no_gain
         return math.inf if share is None else share * self.times.search
 
+    @property
+    def members_bytes(self) -> float:
+        """Bytes that fold models and predictions of finished members may come to.
+
+        It is half of the disk limit: features that workers share have a quarter, and the rest is
+        for the table, the encoders, and the pipelines, which hold their members once more.
+        """
+        limit = self.settings.disk_bytes
+        return math.inf if limit is None else limit / 2
+
     @cached_property
     def _cores(self) -> int:
         return cores_of(self.settings, self.plugins)
@@ -130,7 +143,7 @@ class Session:
 
     def started(self, learners: Sequence[LearnerSpec]) -> None:
         """Tell the observers what begins."""
-        details = {
+        details: dict[str, Any] = {
             "started": now(),
             "time_limit": self.times.limit,
             "task": str(self.data.task),
@@ -141,6 +154,9 @@ class Session:
             "folds": len(self.data.folds),
             "learners": [spec.name for spec in learners],
         }
+        if self.ledger.lines:
+            events = [line["event"] for line in self.ledger.lines]
+            details["resumed"] = {end: events.count(end) for end in (FINISHED, STOPPED, FAILED)}
         self.observers("run_started", details)
 
     def enters(self, stage: str) -> None:

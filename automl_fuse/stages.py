@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from automl_fuse import report
 from automl_fuse.budget import STOP
-from automl_fuse.errors import NothingFittedError
+from automl_fuse.errors import DiskFullError, NothingFittedError
+from automl_fuse.features import forget_features
 from automl_fuse.fusion import cross_fitted, fit_calibration, fit_final
 from automl_fuse.remote import RemoteFolds
 from automl_fuse.report import Judged
-from automl_fuse.run import write_array
 from automl_fuse.search import MemberSearch, SearchLimits, choose_fusion
 from automl_fuse.specs import ExecutorContext
 from automl_fuse.trial import FoldRunner, PluginChoice
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
     from automl_fuse.search import FinishedMember, FusionChoice, SearchOutcome
     from automl_fuse.session import Session
     from automl_fuse.specs import Executor, LearnerSpec
+
+_log = logging.getLogger("automl_fuse")
+
+_MOVE: Final = "name a run directory on another disk"
 
 FUSION_ROWS = 20_000
 """Rows, at most, that the choice among fusions reads; the chosen one is fitted on all."""
@@ -107,22 +112,34 @@ def search(
             slots=session.workers[0],
             patience=session.patience,
             log_targets=session.log_targets,
+            until=session.times.search,
+            disk_bytes=session.members_bytes,
         ),
         notify,
-        session.run.discard,
+        session.ledger,
     )
     outcome = member_search.run()
     if outcome.interrupted:
         STOP.request()
     outcome = replace(outcome, started=started, interrupted=STOP.is_requested)
+    if outcome.disk_full and not outcome.members:
+        raise DiskFullError(f"{outcome.disk_full} No member had finished. Make room, or {_MOVE}.")
     if not outcome.members:
         raise NothingFittedError(_why_nothing(session, outcome))
-    if session.settings.output:
-        for member in outcome.members:
-            oof = np.full((len(session.data.y), member.oof.shape[1]), np.nan)
-            oof[member.rows] = member.oof
-            write_array(session.run.oof(member.name), oof)
+    if outcome.disk_full:
+        _make_room(session, outcome)
     return outcome
+
+
+def _make_room(session: Session, outcome: SearchOutcome) -> None:
+    """Leave the later stages what room there is, after a search that a full disk has ended."""
+    _log.warning(
+        "The search ended early, for the disk is full: %s The pipeline is made of the %d members "
+        "that had finished. With more room, 'automl-fuse resume' goes on.",
+        outcome.disk_full,
+        len(outcome.members),
+    )
+    forget_features(session.run)
 
 
 def _why_nothing(session: Session, outcome: SearchOutcome) -> str:

@@ -134,7 +134,8 @@ class Teaching:
             columns, source = self._copied(copies, n_asked)
             labels = self._labelled(columns, source, teacher, n_asked)
             write_augmented(
-                self._session.run.augmented(teacher_name(teacher)),
+                self._session.run,
+                teacher_name(teacher),
                 Augmented(columns=columns, source=source, labels=labels),
             )
         return copies

@@ -18,7 +18,6 @@ from automl_fuse.features import with_stored_objects
 from automl_fuse.folds import seed_of
 from automl_fuse.host import Plugins, discover
 from automl_fuse.members import FoldModel, Stored
-from automl_fuse.run import RunDirectory, read_pickle, write_pickle
 from automl_fuse.schooling import School
 from automl_fuse.specs import ALL_ROWS, FitContext, JobResult, Matrix, Rows
 from automl_fuse.targets import TargetScale, learner_params, transform_of
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from automl_fuse.folds import Fold
+    from automl_fuse.run import RunDirectory
     from automl_fuse.specs import Array, Floats, Job, LearnerSpec
 
 __all__ = ["FoldRunner", "PluginChoice", "TrialData"]
@@ -147,7 +147,7 @@ class FoldRunner:
             shape = (len(valid.values), self._data.n_classes)
             predictions = _checked(model.predict(valid), job.learner, shape)
         predicted = watch.seconds() - fitted
-        size = write_pickle(self._run.fold_model(job.member, job.fold), model)
+        size = self._run.seals.dump(self._run.fold_model(job.member, job.fold), model)
         return JobResult(
             job=job,
             predictions=predictions,
@@ -184,7 +184,7 @@ class FoldRunner:
         path = self._run.fold_model(job.source, job.fold)
         if not path.exists():
             raise RunError(f"{path} is missing: there is no model of {job.source!r} to edit.")
-        source: FoldModel = read_pickle(path)
+        source: FoldModel = self._run.seals.load(path)
         return source
 
     def _edited(self, job: Job, source: FoldModel, train: Matrix) -> FoldModel:

@@ -19,6 +19,8 @@ import sys
 import threading
 import traceback
 from collections import deque
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import joblib
@@ -27,14 +29,13 @@ from automl_fuse.errors import SettingsError
 from automl_fuse.features import forget_features
 from automl_fuse.memory import open_guard
 from automl_fuse.processes import end_group
+from automl_fuse.run import RunDirectory
 from automl_fuse.specs import JobResult
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
 
     from automl_fuse.inventory import Plugins
-    from automl_fuse.run import RunDirectory
     from automl_fuse.specs import Executor, ExecutorContext, Job, Runner
 
 _HEADER = struct.Struct("!Q")
@@ -102,7 +103,8 @@ class ProcessExecutor:
         self._waiting: deque[Job] = deque()
         self._results: queue.SimpleQueue[JobResult] = queue.SimpleQueue()
         shared = getattr(context.runner, "shared", None)
-        joblib.dump(context.runner if shared is None else shared(), run.runner)
+        runner = context.runner if shared is None else shared()
+        run.seals.stream(run.runner, partial(joblib.dump, runner))
         run.worker_log(0).parent.mkdir(parents=True, exist_ok=True)
         self._workers: list[_Worker] = []
         self._guard = open_guard(context.memory_limit, context.n_workers, lambda: [*self._workers])
@@ -362,7 +364,9 @@ def main(runner_path: str) -> None:
     os.dup2(2, 1)
     jobs: queue.SimpleQueue[Any] = queue.SimpleQueue()
     threading.Thread(target=_feed, args=(jobs,), daemon=True).start()
-    runner = joblib.load(runner_path, mmap_mode="r")
+    path = Path(runner_path)
+    RunDirectory(path.parent).seals.check(path)
+    runner = joblib.load(path, mmap_mode="r")
     imports: Iterator[None] = iter(getattr(runner, "imports", tuple)())
     while True:
         _write(results, runner(_next_job(jobs, imports)))

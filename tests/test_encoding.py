@@ -18,7 +18,7 @@ from automl_fuse.budget import Deadline
 from automl_fuse.encoding import FoldEncoder, rows_of
 from automl_fuse.errors import PluginError, RunError
 from automl_fuse.features import beside, forget_features, give_back, taken, with_stored_objects
-from automl_fuse.run import RunDirectory, read_pickle, write_pickle
+from automl_fuse.run import RunDirectory
 from automl_fuse.specs import ALL_ROWS, Column, EncoderSpec, Kind, Matrix, Task
 from automl_fuse.trial import FoldRunner, PluginChoice
 
@@ -131,7 +131,7 @@ def test_features_made_anew_are_those_of_the_encoder_that_is_kept(run):
     forget_features(run)
     train, valid = encoder_of(run, drifting=spec).of_fold(0, ("drifting",), NEVER)
     assert Drifting.fits == 2
-    assert read_pickle(run.encoder("drifting", 0)).transform(columns_of(1)).values == [[1.0]]
+    assert run.seals.load(run.encoder("drifting", 0)).transform(columns_of(1)).values == [[1.0]]
     assert train.names == valid.names == ("choice 0 of 1",)
     assert (train.values == 1.0).all()
     assert (valid.values == 1.0).all()
@@ -307,6 +307,5 @@ def _mapped_kilobytes() -> int:
 def test_rows_are_taken_from_mapped_and_other_columns(tmp_path):
     columns = columns_of()
     rows = np.array([5, 3, 3])
-    write_pickle(tmp_path / "columns.pkl", columns)
     assert taken(columns, rows).values["row"].tolist() == [5.0, 3.0, 3.0]
     assert taken(columns, rows).n_rows == 3

@@ -17,7 +17,7 @@ from automl_fuse.errors import SettingsError
 from automl_fuse.folds import Fold, make_folds
 from automl_fuse.host import discover
 from automl_fuse.inventory import without_encoders
-from automl_fuse.run import RunDirectory, read_pickle
+from automl_fuse.run import RunDirectory
 from automl_fuse.schema import infer
 from automl_fuse.specs import FitContext, Kind, Task
 from automl_fuse.table import prepare
@@ -260,7 +260,7 @@ def encoded(data, folder, names, fold=0):
     encoder = FoldEncoder(data, run, ENCODERS, 1)
     keys = encoder.readable(names, fold)
     train, valid = encoder.of_fold(fold, keys, Deadline(60))
-    fitted = {key: read_pickle(run.encoder(key, fold)) for key in keys}
+    fitted = {key: run.seals.load(run.encoder(key, fold)) for key in keys}
     return train, valid, fitted
 
 

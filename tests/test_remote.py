@@ -21,7 +21,7 @@ from automl_fuse.folds import Fold
 from automl_fuse.host import discover
 from automl_fuse.lessons import Augmented, teacher_name, write_augmented
 from automl_fuse.remote import RemoteFolds
-from automl_fuse.run import RunDirectory, read_pickle, write_array
+from automl_fuse.run import RunDirectory, write_array
 from automl_fuse.specs import (
     ALL_ROWS,
     Column,
@@ -116,8 +116,8 @@ def test_a_job_gives_the_same_as_at_home(
     assert not result.error
     np.testing.assert_array_equal(result.predictions, expected.predictions)
     assert result.bytes == expected.bytes
-    model = read_pickle(home.fold_model("linear-0", fold))
-    assert model.encoders == read_pickle(local.fold_model("linear-0", fold)).encoders
+    model = home.seals.load(home.fold_model("linear-0", fold))
+    assert model.encoders == local.seals.load(local.fold_model("linear-0", fold)).encoders
     assert all(home.encoder(name, fold).exists() for name in model.encoders)
 
 
@@ -181,7 +181,7 @@ def test_a_student_is_sent_its_lessons_once(home: RunDirectory, temporary: Path)
     labels = np.tile([0.3, 0.7], (4, N, 1))
     write_array(home.teacher("fusion"), labels[0])
     rows = Augmented(columns=table.columns, source=np.arange(N), labels=labels)
-    write_augmented(home.augmented(teacher_name(())), rows)
+    write_augmented(home, teacher_name(()), rows)
     runner = folds_of(home)
     worker = away(runner)
     asked = []
@@ -280,11 +280,11 @@ def test_models_keep_the_encoders_that_they_were_fitted_with(
         result, files = workers[number % 2].run(errand, nothing)
         assert not result.error
         runner.keep(files)
-        model = read_pickle(home.fold_model(f"moody_tree-{number}", 0))
+        model = home.seals.load(home.fold_model(f"moody_tree-{number}", 0))
         (key,) = model.encoders
         assert (key == "moody") == (number % 2 == 0)
         columns = data().columns.take(data().folds[0].valid)
-        features = read_pickle(home.encoder(key, 0)).transform(columns)
+        features = home.seals.load(home.encoder(key, 0)).transform(columns)
         np.testing.assert_array_equal(model.predict(features), result.predictions)
     assert len([*home.root.glob("encoders/*.pkl")]) == 2
 
@@ -307,7 +307,7 @@ def test_an_edit_with_other_features_than_its_source_is_refused(
     assert not result.error
     runner.keep(files)
     source, edited = (
-        read_pickle(home.fold_model(name, 0)) for name in ("moody_tree-1", "edited-2")
+        home.seals.load(home.fold_model(name, 0)) for name in ("moody_tree-1", "edited-2")
     )
     assert source.encoders == edited.encoders != ("moody",)
 

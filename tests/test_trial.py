@@ -13,7 +13,7 @@ from automl_fuse.augmentation import augment, paired
 from automl_fuse.folds import Fold
 from automl_fuse.host import discover
 from automl_fuse.lessons import Augmented, teacher_name, write_augmented
-from automl_fuse.run import RunDirectory, read_pickle, write_array
+from automl_fuse.run import RunDirectory, write_array
 from automl_fuse.specs import (
     ALL_ROWS,
     ALL_TASKS,
@@ -171,7 +171,7 @@ def test_a_fold_is_fitted_predicted_and_kept(run):
     assert fit.train.soft is None
     assert fit.valid.soft is None
     assert result.predictions.shape == (20, 3)
-    model = read_pickle(run.fold_model("m", 1))
+    model = run.seals.load(run.fold_model("m", 1))
     assert model.fold == 1
     assert (model.predict(fit.valid.X) == result.predictions).all()
     assert run.encoder("plain", 1).exists()
@@ -187,7 +187,7 @@ def test_all_rows_train_and_none_validates(run):
     assert fit.params == {"trees": 120}
     assert result.predictions.shape == (0, 1)
     assert result.n_features == 2
-    model = read_pickle(run.fold_model("m", ALL_ROWS))
+    model = run.seals.load(run.fold_model("m", ALL_ROWS))
     assert model.fold == ALL_ROWS
     assert model.target.center == pytest.approx(data.y.mean())
     assert run.encoder("plain", ALL_ROWS).exists()
@@ -245,7 +245,7 @@ def test_an_edit_changes_the_learner_and_nothing_else(run, fold):
     assert (train.X.values == fit.train.X.values).all()
     assert (train.y == fit.train.y).all()
     assert train.weight == pytest.approx(fit.train.weight)
-    source, edited = (read_pickle(run.fold_model(m, fold)) for m in ("source", "edited"))
+    source, edited = (run.seals.load(run.fold_model(m, fold)) for m in ("source", "edited"))
     assert isinstance(edited.learner.get(), Doubled)
     assert isinstance(source.learner.get(), Means)
     same = ("fold", "encoders", "prior", "classes", "n_outputs", "target")
@@ -302,11 +302,11 @@ def test_a_sample_is_fitted_and_all_validation_rows_are_predicted(run):
     assert len(fit.train.y) == result.n_rows == 10
     assert rows_of(fit.valid).tolist() == FOLDS[1].valid.tolist()
     assert result.predictions.shape == (20, 1)
-    model = read_pickle(run.fold_model("m", 1))
+    model = run.seals.load(run.fold_model("m", 1))
     assert model.target.center == pytest.approx(data.y[data.split(1, 10).train].mean())
     # What predicts later finds the encoder of the sample by the name that the model gives.
     (key,) = model.encoders
-    fitted = read_pickle(run.encoder(key, 1))
+    fitted = run.seals.load(run.encoder(key, 1))
     features = fitted.transform(data.columns.take(FOLDS[1].valid))
     assert (model.predict(features) == result.predictions).all()
 
@@ -366,7 +366,7 @@ def test_a_learner_of_logarithms_is_told_them_and_knows_nothing_of_it(run):
     assert fit.params == {"trees": 3}
     assert asked == [{"trees": 3}]
     train, valid = (data.y[rows] for rows in (FOLDS[0].train, FOLDS[0].valid))
-    model = read_pickle(run.fold_model("m", 0))
+    model = run.seals.load(run.fold_model("m", 0))
     assert fit.train.y == pytest.approx(in_logarithms(train, model, train))
     assert fit.valid.y[1:] == pytest.approx(in_logarithms(valid[1:], model, train))
     assert fit.valid.y[0] == fit.train.y.min()
@@ -402,7 +402,7 @@ def test_an_edited_model_of_logarithms_keeps_its_way_back(run):
     edit = Edit(name="double", member=0, edit=double)
     after, _ = ran(runner, job_of(member="edited", params=LOGS, edit=edit, source="source"))
     assert (SEEN[0].y == fit.train.y).all()
-    source, edited = (read_pickle(run.fold_model(m, 0)) for m in ("source", "edited"))
+    source, edited = (run.seals.load(run.fold_model(m, 0)) for m in ("source", "edited"))
     assert edited.target == source.target
     rows = fit.valid.X
     twice = source.target.restored(2 * source.learner.get().predict(rows))
@@ -417,7 +417,7 @@ def test_a_student_of_logarithms_is_told_those_of_its_teacher(run):
     teach(run, data, oof=oof, copies=1)
     student = student_of(alpha=1.0, copies=1.0, params=LOGS)
     _, fit = ran(runner_of(data, run), job_of(fold=ALL_ROWS, params=LOGS, student=student))
-    model = read_pickle(run.fold_model("m", ALL_ROWS))
+    model = run.seals.load(run.fold_model("m", ALL_ROWS))
     told = oof[:, 0].copy()
     told[5], told[7] = data.y.min(), data.y[7]
     assert fit.train.y[:N] == pytest.approx(in_logarithms(told, model, data.y))
@@ -443,9 +443,7 @@ def teach(run, data, members=(), *, oof=None, copies=0, labels=None):
         if labels is None:
             shape = (len(data.folds) + 1, len(source))
             labels = probabilities(shape, seed=1) if outputs > 1 else np.full((*shape, 1), 12.0)
-        write_augmented(
-            run.augmented(name), Augmented(columns=columns, source=source, labels=labels)
-        )
+        write_augmented(run, name, Augmented(columns=columns, source=source, labels=labels))
         return oof, columns, source, labels
     return oof
 
@@ -546,7 +544,7 @@ def test_a_student_in_regression_is_told_standardised_values(run):
     assert fit.train.y[:N] == pytest.approx((told - center) / scale)
     assert fit.train.y[N:] == pytest.approx((12.0 - center) / scale)
     assert fit.train.soft is None
-    model = read_pickle(run.fold_model("m", ALL_ROWS))
+    model = run.seals.load(run.fold_model("m", ALL_ROWS))
     assert (model.target.low, model.target.high) == (data.y.min(), data.y.max())
 
 
@@ -701,5 +699,5 @@ def test_a_real_learner_is_taught_and_refitted(run):
     result, _ = ran(runner, job)
     assert result.predictions.shape == (20, 2)
     ran(runner, job_of("decision_tree", fold=ALL_ROWS, params=params, student=student))
-    model = read_pickle(run.fold_model("m", ALL_ROWS))
+    model = run.seals.load(run.fold_model("m", ALL_ROWS))
     assert model.learner is not None

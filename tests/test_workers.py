@@ -9,7 +9,7 @@ import pytest
 from automl_fuse.errors import SettingsError
 from automl_fuse.features import FeatureFiles
 from automl_fuse.inventory import MissingExtra, Plugins
-from automl_fuse.run import RunDirectory, write_pickle
+from automl_fuse.run import RunDirectory
 from automl_fuse.specs import ExecutorContext, Job, JobResult, Matrix
 from automl_fuse.workers import InlineExecutor, ProcessExecutor, open_executor
 
@@ -165,7 +165,7 @@ def test_shared_features_are_removed_at_the_end(tmp_path, monkeypatch, name):
     with files.lock(0, "codes"):
         features = Matrix.numbers(np.ones((2, 1)), ["a"])
         files.write(0, "codes", (features, features))
-    write_pickle(run.encoder("codes", 0), "an encoder")
+    run.seals.dump(run.encoder("codes", 0), "an encoder")
     executor.close()
     assert files.read(0, "codes") is None
     assert [path.name for path in run.encoder("codes", 0).parent.iterdir()] == ["codes.fold-0.pkl"]

@@ -21,6 +21,7 @@ from automl_fuse.cli import (
     inspecting,
     plugins,
     predicting,
+    resuming,
 )
 from automl_fuse.cli.console import warn
 from automl_fuse.version import __version__
@@ -51,7 +52,7 @@ _CODES: tuple[tuple[type[Exception], int], ...] = (
     (errors.AutoFuseError, USAGE),
 )
 
-_GROUPS = (fitting, following, predicting, inspecting, benchmarking, exporting, plugins)
+_GROUPS = (fitting, resuming, following, predicting, inspecting, benchmarking, exporting, plugins)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -24,7 +24,7 @@ from automl_fuse.cli.predicting import say_summary
 from automl_fuse.cli.signals import listening
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from automl_fuse.configuration import Configuration
     from automl_fuse.pipeline import Pipeline
@@ -47,6 +47,8 @@ def add_to(commands: Any) -> None:
     add("--output", help="run directory to write: new or empty")
     add("--time-limit", type=time, metavar="TIME", help="60, 90m, 8h, 1h30m; default: 60 seconds")
     add("--memory-limit", type=size, metavar="SIZE", help="12GB, of all processes together")
+    add("--disk-limit", type=size, metavar="SIZE", help="20GB, of the run directory, about")
+    add("--storage", metavar="URL", help="database of the studies, such as sqlite:///studies.db")
     add("--metric", help="objective: a metric, or a scikit-learn scorer by name")
     add_limits(given)
     add("--task", choices=TASKS, help="default: by the target")
@@ -84,13 +86,39 @@ def add_to(commands: Any) -> None:
 
 
 def _fit(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int | None:
+    def said() -> Configuration:
+        configuration = _configuration(options)
+        _check_complete(parser, configuration)
+        return configuration
+
+    return carry_out(options, said)
+
+
+def carry_out(
+    options: argparse.Namespace, said: Callable[[], Configuration], **resuming: Any
+) -> int | None:
+    """Carry out a run, show what came of it, and tell whom the options name.
+
+    Parameters
+    ----------
+    options : Namespace
+        Those of ``add_finishing``, and ``json``.
+    said : callable
+        Returns the configuration, or raises what is wrong with it.
+    resuming : object
+        ``resume`` and ``accept_changes``, as ``fit`` takes them.
+
+    Returns
+    -------
+    int or None
+        Exit code of a signal that ended the run early.
+    """
     with listening() as ending:
         run = ""
         try:
-            configuration = _configuration(options)
-            _check_complete(parser, configuration)
+            configuration = said()
             run = str(Path(configuration.values["output"]).absolute())
-            model = _model(configuration)
+            model = _model(configuration, **resuming)
         except BaseException as error:
             status = "failed" if ending.code is None else "interrupted"
             tell(options, Ended(run=run, status=status, error=_reason(error)))
@@ -139,11 +167,12 @@ def _check_complete(parser: argparse.ArgumentParser, configuration: Configuratio
         )
 
 
-def _model(configuration: Configuration) -> Pipeline:
+def _model(configuration: Configuration, **resuming: Any) -> Pipeline:
     from automl_fuse.engine import fit
 
     arguments = configuration.arguments
-    return fit(arguments.pop("data"), settings=configuration.settings, **arguments)
+    settings = configuration.settings
+    return fit(arguments.pop("data"), settings=settings, **arguments, **resuming)
 
 
 def _show(model: Pipeline, output: str, *, as_json: bool) -> None:

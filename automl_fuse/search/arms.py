@@ -49,8 +49,6 @@ EXPLORATION = 0.5
 """Weight of the bandit's confidence bound, relative to the best learner's gain per second."""
 SAMPLE_ROWS = 50_000
 """Training rows that a member is tried on first, where all would take too long."""
-SAMPLE_GROWTH = 4
-"""Factor on the rows at the next try of a member that raised the ensemble."""
 SAMPLE_SHARE = 0.2
 """Share of the time left beyond which a fold of all rows takes too long for a first try."""
 RECENT = 3
@@ -191,6 +189,8 @@ class Choice:
         Training rows of a fold that are read, at most; all if None.
     is_drawn : bool
         Whether a study drew it: no portfolio holds anything that fits the time left.
+    candidate : int or None
+        Its position in the portfolio from which it was taken; None if it was in none.
     """
 
     arm: Arm
@@ -198,6 +198,7 @@ class Choice:
     seconds: float
     max_rows: int | None = None
     is_drawn: bool = False
+    candidate: int | None = None
 
     @property
     def name(self) -> str:
@@ -277,7 +278,9 @@ def choose(
         params = arm.portfolio.pop(best.number).params
         draw = arm.study.ask(arm.spec.space, params)
         seconds = min(best.given, max(DISTRUST * best.predicted, SHORT_SECONDS))
-        return Choice(arm=arm, draw=draw, seconds=seconds, max_rows=best.max_rows)
+        return Choice(
+            arm=arm, draw=draw, seconds=seconds, max_rows=best.max_rows, candidate=best.number
+        )
     return _choose_by_bandit(arms, allowance)
 
 

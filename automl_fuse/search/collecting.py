@@ -61,6 +61,7 @@ def collected(
             result.predict_seconds / len(data.folds[result.job.fold].valid) for result in ordered
         ),
         bytes=sum(result.bytes for result in ordered),
+        n_features=max(result.n_features for result in ordered),
     )
 
 

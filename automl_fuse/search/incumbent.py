@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +12,25 @@ if TYPE_CHECKING:
     from automl_fuse.specs import Array, Floats, Loss
 
 _SHARES = (0.05, 0.1, 0.2, 0.35, 0.5, 1.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Blend:
+    """How much of a member an ensemble takes in.
+
+    Attributes
+    ----------
+    share : float
+        Of the member, in the ensemble that comes of it.
+    loss : float
+        Objective of that ensemble.
+    gain : float
+        By how much it is less than before; infinite for the first member.
+    """
+
+    share: float
+    loss: float
+    gain: float
 
 
 class Incumbent:
@@ -64,18 +84,35 @@ class Incumbent:
         before = self._prediction[np.searchsorted(self.rows, rows)]
         return self.loss_of(before, rows) - self._best_blend(before, prediction, rows)[0]
 
-    def absorb(self, prediction: Floats) -> float:
-        """Blend in a finished member's (len(rows), n_outputs) predictions; return the gain."""
+    @property
+    def prediction(self) -> Floats:
+        """What the ensemble predicts, of shape (len(rows), n_outputs); there is one."""
+        assert self._prediction is not None  # noqa: S101
+        return self._prediction
+
+    def best_blend(self, prediction: Floats) -> Blend:
+        """Return the best blend with a finished member's (len(rows), n_outputs) predictions."""
         if self._prediction is None:
-            self._prediction = prediction.copy()
-            self.loss = self.loss_of(prediction, self.rows)
-            return float("inf")
+            loss = self.loss_of(prediction, self.rows)
+            return Blend(share=1.0, loss=loss, gain=float("inf"))
         loss, share = self._best_blend(self._prediction, prediction, self.rows)
         gain = self.loss - loss
         if gain > 0:
-            self._prediction = (1 - share) * self._prediction + share * prediction
-            self.loss = loss
-        return gain
+            return Blend(share=share, loss=loss, gain=gain)
+        return Blend(share=0.0, loss=self.loss, gain=gain)
+
+    def absorb(self, prediction: Floats, blend: Blend) -> None:
+        """Take a member in, as much of it as a blend says."""
+        if self._prediction is None:
+            self._prediction = prediction.copy()
+        elif blend.share > 0:
+            self._prediction = (1 - blend.share) * self._prediction + blend.share * prediction
+        self.loss = blend.loss
+
+    def restore(self, prediction: Floats, loss: float) -> None:
+        """Go on from an ensemble that was kept, and its loss."""
+        self._prediction = prediction
+        self.loss = loss
 
     def _best_blend(self, before: Floats, prediction: Floats, rows: Indices) -> tuple[float, float]:
         losses = [

@@ -2,28 +2,42 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from automl_fuse.budget import Deadline, Stopwatch
+from automl_fuse.budget import STOP, Deadline, Stopwatch
+from automl_fuse.errors import DiskFullError
 from automl_fuse.search.arms import (
     MAX_FAILURES,
-    SAMPLE_GROWTH,
     SAMPLE_ROWS,
     Allowance,
-    Candidate,
     Choice,
     arms_of,
     choose,
 )
 from automl_fuse.search.collecting import collected, fold_losses
 from automl_fuse.search.incumbent import Incumbent
+from automl_fuse.search.keeping import drop_excess
+from automl_fuse.search.ledger import (
+    FAILED,
+    FINISHED,
+    OPENED,
+    PARTIAL,
+    SEARCH_ENDED,
+    STOPPED,
+    Ledger,
+)
+from automl_fuse.search.opened import OpenMember, details_of, last_line
 from automl_fuse.search.outcome import FinishedMember, SearchLimits, SearchOutcome, TrialFailure
 from automl_fuse.search.plateau import Plateau
+from automl_fuse.search.replay import as_details, is_over, replay
+from automl_fuse.search.tally import MIN_GAIN, Tally
 from automl_fuse.specs import Job, JobResult, Shape
 from automl_fuse.targets import learner_params
 
@@ -43,8 +57,6 @@ MARGIN = 0.95
 OVERRUN = (1.25, 5.0)
 """A job is killed after its seconds times the first number plus the second, which allows for
 importing the learner's library."""
-MIN_GAIN = 5e-5
-"""Relative gain of the ensemble below which a member is stopped."""
 FOLDS_BEFORE_STOPPING = 4
 """A member is stopped after one of so many folds at the earliest: one fold is noisy."""
 RESTART_SECONDS = 4.0
@@ -52,34 +64,14 @@ RESTART_SECONDS = 4.0
 worker's start, imports and encoded features."""
 LAST_START = 0.01
 """Share of the search before whose end no member is begun."""
-AGAIN = 0.9
-"""Merit of trying again, on more rows, what was best of all on a sample."""
-LEAST_GROWTH = 1.5
-"""What was tried on a sample is tried again on so many times its rows at least."""
 FEATURE_SHARE = 0.5
 """Bytes of a member's features on a large table, as a share of those of its columns: encoding
 and fitting hold up to four copies."""
 LEAST_FEATURE_BYTES = 1 << 27
 """The same in bytes, where the share is less."""
 POLL_SECONDS = 0.25
-MAX_KEPT = 100
-"""Finished members that are kept; beyond it the one of the greatest loss is dropped."""
-KEPT_BYTES = 1 << 29
-"""Bytes of OOF predictions that are kept, likewise."""
 
 Notify = Callable[[str, Mapping[str, Any]], None]
-
-
-@dataclass(kw_only=True)
-class _Open:
-    """A member whose folds are being worked on."""
-
-    name: str
-    choice: Choice
-    pending: list[int]
-    running: dict[int, tuple[Job, Stopwatch]] = field(default_factory=dict)
-    results: dict[int, JobResult] = field(default_factory=dict)
-    gains: list[float] = field(default_factory=list)
 
 
 class MemberSearch:
@@ -101,8 +93,13 @@ class MemberSearch:
         When to stop.
     notify : callable
         Is told of every event and its details.
-    discard : callable
-        Removes what the trials of a member have written, given its name.
+    ledger : Ledger
+        Where it is written what becomes of members; the search goes on from where it ends.
+
+    Raises
+    ------
+    RunError
+        If it cannot go on from there.
     """
 
     def __init__(
@@ -114,65 +111,91 @@ class MemberSearch:
         storage: Storage,
         limits: SearchLimits,
         notify: Notify,
-        discard: Callable[[str], None],
+        ledger: Ledger,
     ) -> None:
         self._data = data
         self._executor = executor
         self._limits = limits
         self._notify = notify
-        self._discard = discard
+        self._ledger = ledger
+        self._discard = ledger.discard
         self._deadline = Deadline(limits.seconds)
-        self._watch = Stopwatch()
-        self._plateau = Plateau(limits.patience)
         self._arms = [
             arm
             for spec in learners
             for arm in arms_of(spec, storage, data.seed, with_log=limits.log_targets)
         ]
         self._incumbent = Incumbent(data.y, data.weight, loss, data.validated)
+        table_bytes = sum(getattr(v, "nbytes", 0) for v in data.columns.values.values())
+        self._tally = Tally(
+            incumbent=self._incumbent,
+            plateau=Plateau(limits.patience),
+            feature_bytes=max(LEAST_FEATURE_BYTES, FEATURE_SHARE * table_bytes),
+        )
         self._shape = Shape(
             n_rows=max(len(fold.train) for fold in data.folds),
             n_features=max(1, len(data.columns.columns)),
             n_classes=data.n_classes,
             task=data.task,
         )
-        table_bytes = sum(getattr(v, "nbytes", 0) for v in data.columns.values.values())
-        self._feature_bytes = max(LEAST_FEATURE_BYTES, FEATURE_SHARE * table_bytes)
-        self._open: dict[str, _Open] = {}
+        self._open: dict[str, OpenMember] = {}
         self._unwanted: dict[tuple[str, int], tuple[Job, Stopwatch]] = {}
-        self._finished: list[FinishedMember] = []
-        self._failures: list[TrialFailure] = []
-        self._opened = self._stopped = self._dropped = 0
-        self._busy = 0.0
-        self._exhausted = self._portfolios_done = False
+        self._exhausted = False
+        self._disk_full = ""
+        past = replay(ledger, self._arms, self._tally)
+        self._reopened, self._partial = deque(past.open), past.partial
 
     def run(self) -> SearchOutcome:
         """Search until the time is over, nothing is left to try, or the user interrupts."""
+        limits = self._limits
+        was_over = is_over(self._ledger.lines, limits.until, limits.max_trials)
         interrupted = False
         try:
-            while not self._deadline.expired() and not self._is_over():
-                self._fill()
-                if not self._open:
-                    break
-                for result in self._executor.collect(min(POLL_SECONDS, self._deadline.remaining())):
-                    self._take(result)
-                self._kill_overrun()
+            if not was_over:
+                self._search()
         except KeyboardInterrupt:
             interrupted = True
-        self._abandon()
+        except DiskFullError as error:
+            self._disk_full = str(error)
+        with contextlib.suppress(DiskFullError):
+            self._abandon()
+            if not was_over:
+                self._write_end(interrupted=interrupted)
+        tally = self._tally
         return SearchOutcome(
-            members=tuple(self._finished),
-            failures=tuple(self._failures),
-            stopped=self._stopped,
-            dropped=self._dropped,
-            busy_seconds=self._busy,
+            members=tuple(tally.finished or self._partial),
+            failures=tuple(tally.failures),
+            stopped=tally.stopped,
+            dropped=tally.dropped,
+            busy_seconds=tally.busy,
             interrupted=interrupted,
-            gainless_seconds=self._limits.patience if self._is_over() else None,
+            gainless_seconds=limits.patience if self._is_gainless() else None,
+            disk_full=self._disk_full,
         )
 
-    def _is_over(self) -> bool:
+    def _search(self) -> None:
+        self._partial = []
+        drop_excess(self._tally, self._ledger, self._limits.disk_bytes)
+        while not self._deadline.expired() and not self._is_gainless() and not self._disk_full:
+            self._fill()
+            if not self._open:
+                break
+            for result in self._executor.collect(min(POLL_SECONDS, self._deadline.remaining())):
+                self._take(result)
+            self._kill_overrun()
+
+    def _is_gainless(self) -> bool:
         """Return whether further search does not raise the ensemble, all portfolios done."""
-        return self._portfolios_done and self._plateau.reached()
+        return self._tally.portfolios_done and self._tally.plateau.reached()
+
+    def _write_end(self, *, interrupted: bool) -> None:
+        """Write down by what the search was bounded: with more of it, it can go on."""
+        details = {
+            "interrupted": interrupted or STOP.is_requested or bool(self._disk_full),
+            "until": self._limits.until,
+            "max_trials": self._limits.max_trials,
+        }
+        self._ledger.write(SEARCH_ENDED, details)
 
     def _fill(self) -> None:
         """Give every idle worker a fold: of an open member first, else of a new one."""
@@ -182,38 +205,48 @@ class MemberSearch:
                 return
             self._submit(member)
 
-    def _begin(self) -> _Open | None:
+    def _begin(self) -> OpenMember | None:
+        """Open what was open when the run was interrupted; then what is worth most."""
+        if self._reopened:
+            return self._opened(self._reopened.popleft())
         limit = self._limits.max_trials
-        if self._exhausted or (limit is not None and self._opened >= limit):
+        if self._exhausted or (limit is not None and self._tally.opened >= limit):
             return None
         remaining = self._deadline.remaining()
         if remaining < LAST_START * self._limits.seconds:
             return None
-        n_folds = len(self._data.folds)
-        left = remaining / math.ceil(n_folds / self._limits.slots)
-        seconds = left * (SHARE if self._finished else FIRST_SHARE)
-        allowance = Allowance(given=seconds, left=left, feature_bytes=self._feature_bytes)
-        choice = choose(self._arms, self._shape, allowance)
-        if choice is None and not self._finished and not self._open:
-            # Learners stop at their deadline: something late is better than no pipeline at all.
-            whole = replace(allowance, given=left)
-            choice = choose(self._arms, self._shape, whole, at_any_price=True)
+        choice = self._choice(remaining / math.ceil(len(self._data.folds) / self._limits.slots))
         if choice is None:
             # Asked again only when a result has corrected the predicted costs.
             self._exhausted = True
             return None
-        self._opened += 1
-        self._portfolios_done = choice.is_drawn
-        name = choice.name
-        member = _Open(name=name, choice=choice, pending=list(range(n_folds)))
-        self._open[name] = member
-        self._notify("trial_started", {"member": name, "learner": choice.arm.spec.name})
+        self._ledger.write(OPENED, details_of(choice))
+        self._tally.open(is_drawn=choice.is_drawn)
+        return self._opened(choice)
+
+    def _choice(self, left: float) -> Choice | None:
+        """Return what to try next, where a fold could take so many seconds."""
+        finished = self._tally.finished
+        seconds = left * (SHARE if finished else FIRST_SHARE)
+        within = self._tally.feature_bytes
+        allowance = Allowance(given=seconds, left=left, feature_bytes=within)
+        choice = choose(self._arms, self._shape, allowance)
+        if choice is None and not finished and not self._open:
+            # Learners stop at their deadline: something late is better than no pipeline at all.
+            whole = replace(allowance, given=left)
+            choice = choose(self._arms, self._shape, whole, at_any_price=True)
+        return choice
+
+    def _opened(self, choice: Choice) -> OpenMember:
+        member = OpenMember(choice=choice, pending=list(range(len(self._data.folds))))
+        self._open[member.name] = member
+        self._notify("trial_started", {"member": member.name, "learner": choice.arm.spec.name})
         return member
 
-    def _submit(self, member: _Open) -> None:
+    def _submit(self, member: OpenMember) -> None:
         waves = math.ceil(len(member.pending) / self._limits.slots)
         seconds = min(member.choice.seconds, MARGIN * self._deadline.remaining() / waves)
-        if not self._finished and self._shape.n_rows > SAMPLE_ROWS:
+        if not self._tally.finished and self._shape.n_rows > SAMPLE_ROWS:
             seconds = min(seconds, FIRST_SECONDS)
         fold = member.pending.pop(0)
         job = Job(
@@ -232,17 +265,19 @@ class MemberSearch:
         member = self._open.get(result.job.member)
         if member is None or result.job.fold not in member.running:
             if self._unwanted.pop((result.job.member, result.job.fold), None) is not None:
-                self._busy += result.fit_seconds + result.predict_seconds
+                self._tally.busy += result.fit_seconds + result.predict_seconds
                 self._discard(result.job.member)
             return
         del member.running[result.job.fold]
         self._exhausted = False
-        self._busy += result.fit_seconds + result.predict_seconds
+        self._tally.busy += result.fit_seconds + result.predict_seconds
+        if DiskFullError.__name__ in result.error:
+            # It says nothing about the member, which stays open for when there is room.
+            self._disk_full = last_line(result.error)
+            return
         if result.error or result.predictions is None:
-            self._fail(member, result.error)
-            if result.lost:
-                # A machine that was lost says nothing about the learner.
-                member.choice.arm.failures -= 1
+            # A machine that was lost says nothing about the learner.
+            self._fail(member, result.error, weight=0 if result.lost else 1)
             return
         member.results[result.job.fold] = result
         self._measure(member, result)
@@ -251,46 +286,50 @@ class MemberSearch:
         elif not member.pending and not member.running:
             self._finish(member)
 
-    def _measure(self, member: _Open, result: JobResult) -> None:
+    def _measure(self, member: OpenMember, result: JobResult) -> None:
         """Compare predicted with measured seconds, and ask what the fold adds."""
         arm = member.choice.arm
         shape = replace(self._shape, n_rows=result.n_rows or self._shape.n_rows)
         predicted = arm.spec.cost(shape, learner_params(result.job.params)).seconds
-        arm.n_features = max(arm.n_features, result.n_features)
-        arm.costs.append((predicted, result.fit_seconds + result.predict_seconds))
+        member.costs.append((predicted, result.fit_seconds + result.predict_seconds))
+        arm.costs.append(member.costs[-1])
         if result.predictions is not None:
             rows = self._data.folds[result.job.fold].valid
             member.gains.append(self._incumbent.gain(result.predictions, rows))
 
-    def _is_useless(self, member: _Open) -> bool:
+    def _is_useless(self, member: OpenMember) -> bool:
         """Return whether the finished folds show no gain, though there is an ensemble."""
         enough = len(member.gains) * FOLDS_BEFORE_STOPPING >= len(self._data.folds)
         if not enough or not member.pending or self._incumbent.is_empty:
             return False
         return float(np.mean(member.gains)) < MIN_GAIN * max(abs(self._incumbent.loss), 1e-12)
 
-    def _stop(self, member: _Open) -> None:
-        self._stopped += 1
+    def _stop(self, member: OpenMember) -> None:
         self._let_end(member)
         self._close(member)
         losses = self._fold_losses(member)
-        member.choice.draw.stop(float(np.mean(losses)))
-        member.choice.arm.record(0.0, self._incumbent.loss, _fold_seconds(member))
-        self._plateau.record(self._watch.seconds(), self._incumbent.loss)
+        mean = float(np.mean(losses))
+        arm, loss = member.choice.arm, self._incumbent.loss
+        self._write(STOPPED, member, {"loss": mean, "ensemble_loss": loss})
+        self._tally.stop(arm, loss, member.fold_seconds, self._ledger.watch.seconds())
+        member.choice.draw.stop(mean)
         self._discard(member.name)
         self._notify("trial_stopped", {"member": member.name, "folds": len(losses)})
 
-    def _finish(self, member: _Open) -> None:
+    def _finish(self, member: OpenMember) -> None:
         self._close(member)
         finished = self._collected(member)
-        self._finished.append(finished)
-        gain = self._incumbent.absorb(finished.oof)
-        member.choice.arm.record(gain, self._incumbent.loss, _fold_seconds(member))
-        self._plateau.record(self._watch.seconds(), self._incumbent.loss)
-        member.choice.draw.finish(finished.loss)
-        if gain > MIN_GAIN * abs(self._incumbent.loss):
-            self._try_on_more_rows(member.choice, finished.loss)
-        self._drop_excess()
+        blend = self._incumbent.best_blend(finished.oof)
+        self._ledger.keep(member.name, finished.oof)
+        ensemble = {"share": blend.share, "ensemble_loss": blend.loss, "gain": blend.gain}
+        self._write(FINISHED, member, {**as_details(finished), **ensemble})
+        self._incumbent.absorb(finished.oof, blend)
+        choice, seconds = member.choice, self._ledger.watch.seconds()
+        self._tally.finish(
+            choice.arm, finished, blend, choice.draw.params, member.fold_seconds, seconds
+        )
+        choice.draw.finish(finished.loss)
+        drop_excess(self._tally, self._ledger, self._limits.disk_bytes)
         self._notify(
             "trial_finished",
             {
@@ -305,49 +344,40 @@ class MemberSearch:
             },
         )
 
-    def _try_on_more_rows(self, choice: Choice, loss: float) -> None:
-        """Put the best of a sample in line again, with as many rows as memory allows."""
-        if choice.max_rows is None or loss > min(member.loss for member in self._finished):
-            return
-        most = choice.arm.rows_within(self._feature_bytes)
-        rows = int(min(SAMPLE_GROWTH * choice.max_rows, most))
-        if rows >= LEAST_GROWTH * choice.max_rows:
-            params = choice.draw.params
-            choice.arm.portfolio.append(Candidate(params=params, merit=AGAIN, max_rows=rows))
-
-    def _drop_excess(self) -> None:
-        most = max(1, min(MAX_KEPT, KEPT_BYTES // self._finished[0].oof.nbytes))
-        if len(self._finished) > most:
-            worst = max(self._finished, key=lambda kept: (not np.isfinite(kept.loss), kept.loss))
-            self._finished.remove(worst)
-            self._dropped += 1
-            self._discard(worst.name)
-
-    def _fail(self, member: _Open, error: str) -> None:
+    def _fail(self, member: OpenMember, error: str, weight: int = 1) -> None:
         self._close(member)
-        member.choice.arm.failures += 1
-        member.choice.draw.fail(error)
+        self._write(FAILED, member, {"error": error, "weight": weight})
         failure = TrialFailure(
             member=member.name,
             learner=member.choice.arm.spec.name,
             params=member.choice.params,
             error=error,
         )
-        self._failures.append(failure)
+        self._tally.fail(member.choice.arm, failure, weight)
+        member.choice.draw.fail(error)
         self._discard(member.name)
-        last_line = error.strip().rsplit("\n", 1)[-1]
-        self._notify("trial_failed", {"member": member.name, "error": last_line})
+        self._notify("trial_failed", {"member": member.name, "error": last_line(error)})
 
-    def _let_end(self, member: _Open) -> None:
+    def _write(self, event: str, member: OpenMember, details: Mapping[str, Any]) -> None:
+        """Write down the end of a member."""
+        told = {
+            "member": member.name,
+            "costs": member.costs,
+            "fold_seconds": member.fold_seconds,
+            "busy": self._tally.busy,
+        }
+        self._ledger.write(event, {**told, **details})
+
+    def _let_end(self, member: OpenMember) -> None:
         """Leave those running folds of a stopped member alone that will soon be done."""
-        expected = float(np.mean(_fold_seconds(member)))
+        expected = float(np.mean(member.fold_seconds))
         for fold, (_, watch) in list(member.running.items()):
             if expected - watch.seconds() < RESTART_SECONDS:
                 self._unwanted[member.name, fold] = member.running.pop(fold)
 
-    def _close(self, member: _Open) -> None:
+    def _close(self, member: OpenMember) -> None:
         for job, watch in member.running.values():
-            self._busy += watch.seconds()
+            self._tally.busy += watch.seconds()
             self._executor.cancel(job)
         member.running.clear()
         self._open.pop(member.name)
@@ -358,11 +388,11 @@ class MemberSearch:
             for job, watch in list(member.running.values()):
                 if watch.seconds() > factor * job.seconds + extra:
                     # A learner that ignores its deadline would go on wasting workers.
-                    member.choice.arm.failures = MAX_FAILURES
                     self._fail(
                         member,
                         f"fold {job.fold} was killed: it was given {job.seconds:.1f} s and had "
                         f"not stopped after {watch.seconds():.1f} s.",
+                        weight=MAX_FAILURES,
                     )
                     break
         for place, (job, watch) in list(self._unwanted.items()):
@@ -371,7 +401,7 @@ class MemberSearch:
 
     def _cancel_unwanted(self, place: tuple[str, int]) -> None:
         job, watch = self._unwanted.pop(place)
-        self._busy += watch.seconds()
+        self._tally.busy += watch.seconds()
         self._executor.cancel(job)
         self._discard(job.member)
 
@@ -382,21 +412,25 @@ class MemberSearch:
         unfinished = sorted(self._open.values(), key=lambda m: len(m.results), reverse=True)
         for member in unfinished:
             self._close(member)
-            if member.results and not self._finished:
-                self._finished.append(self._collected(member))
+            if member.results and not self._tally.finished and not self._partial:
+                self._keep_partial(member)
             else:
                 self._discard(member.name)
             member.choice.draw.stop(float("nan"))
+        for choice in self._reopened:
+            choice.draw.stop(float("nan"))
 
-    def _collected(self, member: _Open) -> FinishedMember:
+    def _keep_partial(self, member: OpenMember) -> None:
+        found = self._collected(member)
+        self._partial = [found]
+        self._ledger.keep(member.name, found.oof)
+        self._ledger.write(PARTIAL, {"member": member.name, **as_details(found)})
+
+    def _collected(self, member: OpenMember) -> FinishedMember:
         params = member.choice.params
         loss_of = self._incumbent.loss_of
         found = collected(member.name, params, member.results, self._data, loss_of)
         return replace(found, max_rows=member.choice.max_rows)
 
-    def _fold_losses(self, member: _Open) -> list[float]:
+    def _fold_losses(self, member: OpenMember) -> list[float]:
         return fold_losses(member.results, self._data, self._incumbent.loss_of)
-
-
-def _fold_seconds(member: _Open) -> list[float]:
-    return [result.fit_seconds + result.predict_seconds for result in member.results.values()]

@@ -37,6 +37,8 @@ class FinishedMember:
         Time to predict one row of a batch with all fold models.
     bytes : int
         Size of its fold models.
+    n_features : int
+        Features that they read, at most.
     max_rows : int or None
         Training rows of a fold that were read, at most; all if None.
     """
@@ -53,6 +55,7 @@ class FinishedMember:
     predict_seconds: float
     row_seconds: float
     bytes: int
+    n_features: int = 0
     max_rows: int | None = None
 
     def predictions(self, rows: Indices) -> Floats:
@@ -92,6 +95,8 @@ class SearchOutcome:
         Where the search ended by itself: the seconds in which the ensemble had not gained.
     started : float
         Seconds into the run at which the first worker was started.
+    disk_full : str
+        Where the search ended because the disk was full: which file could not be written.
     """
 
     members: tuple[FinishedMember, ...]
@@ -102,6 +107,7 @@ class SearchOutcome:
     interrupted: bool
     gainless_seconds: float | None = None
     started: float = 0.0
+    disk_full: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,6 +126,10 @@ class SearchLimits:
         Seconds without a gain of the ensemble after which to end, the portfolios done.
     log_targets : bool
         Whether learners are also tried on the logarithm of the target.
+    until : float
+        Seconds into the run at which the search ends.
+    disk_bytes : float
+        What fold models and predictions of finished members may come to.
     """
 
     seconds: float
@@ -127,3 +137,5 @@ class SearchLimits:
     slots: int
     patience: float = math.inf
     log_targets: bool = False
+    until: float = math.inf
+    disk_bytes: float = math.inf

@@ -59,6 +59,12 @@ class Settings:
     memory_limit : int or str, optional
         Memory that all processes of the run together may hold: bytes, or ``"12GB"``. A worker
         beyond its share is ended, which costs its trial.
+    disk_limit : int or str, optional
+        What the run directory may come to hold, about: bytes, or ``"20GB"``. The worst members are
+        dropped where they need more than half of it.
+    storage : str, optional
+        Database that holds the studies, as a URL of SQLAlchemy: ``"sqlite:///studies.db"``, say, or
+        ``"postgresql+psycopg2://…"``. A journal in the run directory by default.
     progress : bool, optional
         Whether to show the progress line; if absent, only on a terminal.
     """
@@ -83,6 +89,8 @@ class Settings:
     executor_options: Mapping[str, Any] = field(default_factory=dict)
     workers: int | None = None
     memory_limit: int | str | None = None
+    disk_limit: int | str | None = None
+    storage: str | None = None
     progress: bool | None = None
 
     def __post_init__(self) -> None:
@@ -91,10 +99,12 @@ class Settings:
         Raises
         ------
         SettingsError
-            If the memory limit is no size, or a number is below its least.
+            If a limit is no size, or a number is below its least.
         """
         if self.memory_limit is not None:
             to_bytes(self.memory_limit)
+        if self.disk_limit is not None:
+            to_bytes(self.disk_limit, "disk_limit")
         for name, least in _LEAST.items():
             value = getattr(self, name)
             if value is not None and not value >= least:
@@ -104,3 +114,8 @@ class Settings:
     def memory_bytes(self) -> int | None:
         """The memory limit in bytes."""
         return None if self.memory_limit is None else to_bytes(self.memory_limit)
+
+    @property
+    def disk_bytes(self) -> int | None:
+        """The disk limit in bytes."""
+        return None if self.disk_limit is None else to_bytes(self.disk_limit, "disk_limit")

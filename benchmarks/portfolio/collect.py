@@ -25,7 +25,7 @@ from automl_fuse.budget import Deadline
 from automl_fuse.encoding import FoldEncoder, TrialData
 from automl_fuse.folds import make_folds, seed_of
 from automl_fuse.host import discover
-from automl_fuse.run import RunDirectory, read_pickle
+from automl_fuse.run import RunDirectory
 from automl_fuse.schema import infer
 from automl_fuse.specs import Job
 from automl_fuse.table import prepare
@@ -147,7 +147,7 @@ class Bench:
             if result.error or result.predictions is None:
                 raise RuntimeError(result.error)
             oof[fold.valid] = result.predictions
-            model = read_pickle(self._run.fold_model(name, number))
+            model = self._run.seals.load(self._run.fold_model(name, number))
             encoders = self._encoder.readable(spec.encoders_for(params))
             features = self._encoder.of_others(
                 self._test, number, encoders, ("test",), Deadline(FIT_SECONDS)

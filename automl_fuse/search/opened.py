@@ -1,0 +1,68 @@
+"""Members that are worked on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from automl_fuse.budget import Stopwatch
+    from automl_fuse.search.arms import Choice
+    from automl_fuse.specs import Job, JobResult
+
+
+@dataclass(kw_only=True)
+class OpenMember:
+    """A member whose folds are being worked on.
+
+    Attributes
+    ----------
+    choice : Choice
+        Its learner, and what was drawn.
+    pending : list of int
+        Folds that wait.
+    running : dict of int to (Job, Stopwatch)
+        Folds that are fitted now, and since when.
+    results : dict of int to JobResult
+        Folds that are done.
+    gains : list of float
+        What each of them would add to the ensemble.
+    costs : list of (float, float)
+        Predicted and measured seconds of each.
+    """
+
+    choice: Choice
+    pending: list[int]
+    running: dict[int, tuple[Job, Stopwatch]] = field(default_factory=dict)
+    results: dict[int, JobResult] = field(default_factory=dict)
+    gains: list[float] = field(default_factory=list)
+    costs: list[tuple[float, float]] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self.choice.name
+
+    @property
+    def fold_seconds(self) -> list[float]:
+        """What each fold took that is done."""
+        return [result.fit_seconds + result.predict_seconds for result in self.results.values()]
+
+
+def details_of(choice: Choice) -> dict[str, Any]:
+    """Return what a ledger says of a member that is begun."""
+    return {
+        "member": choice.name,
+        "arm": choice.arm.name,
+        "values": choice.draw.values,
+        "distributions": choice.draw.distributions,
+        "candidate": choice.candidate,
+        "given": choice.seconds,
+        "max_rows": choice.max_rows,
+        "is_drawn": choice.is_drawn,
+    }
+
+
+def last_line(error: str) -> str:
+    """Return the last line of a traceback, which says what was raised."""
+    return error.strip().rsplit("\n", 1)[-1]
