@@ -10,9 +10,7 @@ import contextlib
 import mmap
 import os
 import shutil
-import tempfile
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import joblib
@@ -20,12 +18,14 @@ import numpy as np
 from filelock import FileLock
 
 from automl_fuse.errors import RunError
+from automl_fuse.files import whole
 from automl_fuse.members import merge_features
 from automl_fuse.run import read_pickle, write_pickle
 from automl_fuse.specs import Columns, Matrix
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -73,13 +73,10 @@ class FeatureFiles:
             If they cannot be written, naming the file and the reason.
         """
         path = self._path(fold, key)
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
-            with os.fdopen(descriptor, "wb") as stream:
+            with whole(path) as stream:
                 joblib.dump(features, stream)
-            Path(temporary).replace(path)
         except OSError as error:
-            Path(temporary).unlink(missing_ok=True)
             raise RunError(f"Cannot write {path}: {error.strerror or error}.") from error
         # Another worker that needs much room may have removed the file again.
         mapped = self.read(fold, key) or features

@@ -154,9 +154,12 @@ class Log:
 
     def _new_lines(self) -> list[Mapping[str, Any]]:
         """Return the lines written since; one that is only half there is left for later."""
-        with self._path.open("rb") as stream:
-            stream.seek(self._read)
-            content = stream.read()
+        try:
+            with self._path.open("rb") as stream:
+                stream.seek(self._read)
+                content = stream.read()
+        except OSError as error:
+            raise RunError(f"{self._path} cannot be read: {error.strerror or error}.") from error
         whole = content.rfind(b"\n") + 1
         self._read += whole
         lines: list[Mapping[str, Any]] = []

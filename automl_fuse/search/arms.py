@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from automl_fuse.errors import PluginError
 from automl_fuse.folds import seed_of
 from automl_fuse.search.studies import Study
 from automl_fuse.specs import no_space
@@ -100,6 +101,8 @@ class Arm:
         Seconds of one fold, of each member.
     useless, failures : int
         Members that added nothing; members that failed since one did not.
+    trouble : str
+        Why nothing can be drawn from its space; empty where that is not known.
     """
 
     spec: LearnerSpec
@@ -112,6 +115,7 @@ class Arm:
     fold_seconds: list[float] = field(default_factory=list)
     useless: int = 0
     failures: int = 0
+    trouble: str = ""
 
     @property
     def name(self) -> str:
@@ -127,6 +131,10 @@ class Arm:
     def is_searchable(self) -> bool:
         """Whether there is a space to draw from, and a member to compare with."""
         return self.is_open and self.spec.space is not no_space and bool(self.fold_seconds)
+
+    def give_up(self, error: PluginError) -> None:
+        """Try nothing more, for nothing can be drawn."""
+        self.failures, self.trouble = MAX_FAILURES, str(error)
 
     def record(self, gain: float, loss: float, fold_seconds: Sequence[float]) -> None:
         """Take note of what a member added to an ensemble of this loss, and what it took."""
@@ -265,7 +273,11 @@ def choose(
         best = min(entries, key=lambda e: (-e.worth, e.position, e.number))
         arm = arms[best.position]
         params = arm.portfolio.pop(best.number).params
-        draw = arm.study.ask(arm.spec.space, params)
+        try:
+            draw = arm.study.ask(arm.spec.space, params)
+        except PluginError as error:
+            arm.give_up(error)
+            return choose(arms, shape, allowance, at_any_price=at_any_price)
         seconds = min(best.given, max(DISTRUST * best.predicted, SHORT_SECONDS))
         return Choice(arm=arm, draw=draw, seconds=seconds, max_rows=best.max_rows)
     return _choose_by_bandit(arms, allowance)
@@ -323,7 +335,11 @@ def _choose_by_bandit(arms: Sequence[Arm], allowance: Allowance) -> Choice | Non
 
     for arm in sorted(playable, key=bound, reverse=True):
         if _recent(arm.fold_seconds) <= STRETCH * allowance.given:
-            draw = arm.study.ask(arm.spec.space)
+            try:
+                draw = arm.study.ask(arm.spec.space)
+            except PluginError as error:
+                arm.give_up(error)
+                continue
             return Choice(arm=arm, draw=draw, seconds=allowance.given, is_drawn=True)
     return None
 

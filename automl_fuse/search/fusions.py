@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from automl_fuse.errors import NothingFittedError
+from automl_fuse.errors import NothingFittedError, PluginError
 from automl_fuse.fusion import CrossFitted, cross_fitted
 from automl_fuse.search.studies import Study, TrialSuggest
 
@@ -127,14 +127,18 @@ class _FusionStudy:
 
     def evaluate(self, point: Params | None) -> None:
         """Score one configuration; ``None`` lets the sampler choose it."""
-        draw = self._study.ask(self._space, point)
+        try:
+            draw = self._study.ask(self._space, point)
+        except PluginError:
+            self._failures.append(("a fusion drawn", traceback.format_exc()))
+            return
         spec: FusionSpec = draw.params["spec"]
         params: dict[str, Any] = draw.params["params"]
         label = ", ".join([spec.name, *(f"{k}={v}" for k, v in params.items())])
         y, weight = self._target
         try:
             result = cross_fitted(spec, params, self._oof, y, weight, self._splits, self._context)
-        except Exception:  # noqa: BLE001 - a plugin may raise anything; the report shows it
+        except (Exception, SystemExit):  # noqa: BLE001 - a plugin may raise anything: it is shown
             error = traceback.format_exc()
             draw.fail(error)
             self._failures.append((label, error))

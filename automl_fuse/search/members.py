@@ -26,10 +26,11 @@ from automl_fuse.search.outcome import FinishedMember, SearchLimits, SearchOutco
 from automl_fuse.search.plateau import Plateau
 from automl_fuse.specs import Job, JobResult, Shape
 from automl_fuse.targets import learner_params
+from automl_fuse.workers import last_output
 
 if TYPE_CHECKING:
     from automl_fuse.search.studies import Storage
-    from automl_fuse.specs import Executor, LearnerSpec, Loss
+    from automl_fuse.specs import Executor, LearnerSpec, Loss, Params
     from automl_fuse.trial import TrialData
 
 FIRST_SHARE = 0.5
@@ -187,6 +188,7 @@ class MemberSearch:
             # Learners stop at their deadline: something late is better than no pipeline at all.
             whole = Allowance(given=left, left=left)
             choice = choose(self._arms, self._shape, whole, at_any_price=True)
+        self._record_trouble()
         if choice is None:
             # Asked again only when a result has corrected the predicted costs.
             self._exhausted = True
@@ -311,16 +313,22 @@ class MemberSearch:
         self._close(member)
         member.choice.arm.failures += 1
         member.choice.draw.fail(error)
-        failure = TrialFailure(
-            member=member.name,
-            learner=member.choice.arm.spec.name,
-            params=member.choice.params,
-            error=error,
-        )
-        self._failures.append(failure)
         self._discard(member.name)
+        learner = member.choice.arm.spec.name
+        self._record_failure(member.name, learner, member.choice.params, error)
+
+    def _record_trouble(self) -> None:
+        """Tell of learners of which nothing can be drawn."""
+        for arm in self._arms:
+            if arm.trouble:
+                self._record_failure(arm.name, arm.spec.name, {}, arm.trouble)
+                arm.trouble = ""
+
+    def _record_failure(self, member: str, learner: str, params: Params, error: str) -> None:
+        failure = TrialFailure(member=member, learner=learner, params=params, error=error)
+        self._failures.append(failure)
         last_line = error.strip().rsplit("\n", 1)[-1]
-        self._notify("trial_failed", {"member": member.name, "error": last_line})
+        self._notify("trial_failed", {"member": member, "error": last_line})
 
     def _let_end(self, member: _Open) -> None:
         """Leave those running folds of a stopped member alone that will soon be done."""
@@ -343,9 +351,11 @@ class MemberSearch:
                 if watch.seconds() > factor * job.seconds + extra:
                     # A learner that ignores its deadline would go on wasting workers.
                     member.choice.arm.failures = MAX_FAILURES
+                    output = last_output(self._executor, job)
                     self._fail(
                         member,
-                        f"fold {job.fold} was killed: it was given {job.seconds:.1f} s and had "
+                        (f"Its last output:\n{output}\n" if output else "")
+                        + f"fold {job.fold} was killed: it was given {job.seconds:.1f} s and had "
                         f"not stopped after {watch.seconds():.1f} s.",
                     )
                     break

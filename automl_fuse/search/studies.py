@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+import traceback
 from typing import TYPE_CHECKING, Any
 
 import optuna
 from optuna.storages import InMemoryStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
+
+from automl_fuse.errors import PluginError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -134,11 +137,23 @@ class Study:
         space: Callable[[TrialSuggest], dict[str, Any]],
         point: Params | None = None,
     ) -> Draw:
-        """Draw a trial; ``point`` fixes the values of a portfolio's configuration."""
+        """Draw a trial; ``point`` fixes the values of a portfolio's configuration.
+
+        Raises
+        ------
+        PluginError
+            If the space does.
+        """
         if point is not None:
             self._study.enqueue_trial(dict(point))
         trial = self._study.ask()
-        return Draw(self._study, trial, space(TrialSuggest(trial)))
+        draw = Draw(self._study, trial, {})
+        try:
+            draw.params = space(TrialSuggest(trial))
+        except (Exception, SystemExit) as error:
+            draw.fail(traceback.format_exc())
+            raise PluginError(f"its search space raised {error!r}") from error
+        return draw
 
 
 class Storage:
