@@ -83,8 +83,9 @@ def choose_fusion(
         if context.task in spec.tasks and len(target[0]) >= spec.min_rows
     }
     study = _FusionStudy(usable, oof, target, splits, context, storage)
-    for name, point in _portfolio(usable, n_members=len(oof)):
-        if study.best is not None and context.deadline.expired():
+    for name, point in _portfolio(usable):
+        # With one member, all fusions come to the same.
+        if study.best is not None and (len(oof) == 1 or context.deadline.expired()):
             break
         study.evaluate({"fusion": name, **{f"{name}.{k}": v for k, v in point.items()}})
     for _ in range(EXTRA_TRIALS if len(oof) > 1 else 0):
@@ -94,13 +95,13 @@ def choose_fusion(
     return study.choice()
 
 
-def _portfolio(specs: dict[str, FusionSpec], n_members: int) -> list[tuple[str, Params]]:
-    """Return all configurations by falling merit; with one member, only the first."""
+def _portfolio(specs: dict[str, FusionSpec]) -> list[tuple[str, Params]]:
+    """Return all configurations by falling merit."""
     ranked = sorted(
         ((-entry.merit, name, entry.params) for name in specs for entry in specs[name].portfolio),
         key=lambda item: item[:2],
     )
-    return [(name, params) for _, name, params in ranked[: None if n_members > 1 else 1]]
+    return [(name, params) for _, name, params in ranked]
 
 
 class _FusionStudy:

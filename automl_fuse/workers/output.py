@@ -16,7 +16,10 @@ __all__ = ["KEPT_BYTES", "Output"]
 KEPT_BYTES: Final = 1_000_000
 """Of what one worker prints, at least so much is kept in its log, and at most twice that."""
 _TAIL: Final = 2_000
-"""Bytes that the report shows of a worker that died."""
+"""Characters that the report shows of a worker that died."""
+_READ_FOR_TAIL: Final = 20_000
+_NOISE: Final = "Extension modules: "
+"""Begin of a line of thousands of characters, with which the fault handler ends."""
 _CHUNK: Final = 1 << 16
 _CUT: Final = b"[what was printed before this is left out]\n"
 _PATIENCE: Final = 2.0
@@ -46,7 +49,8 @@ class Output:
 
     def tail(self) -> str:
         """Return what was printed last."""
-        return self._tail.decode(errors="replace")
+        lines = self._tail.decode(errors="replace").splitlines(keepends=True)
+        return "".join(line for line in lines if not line.startswith(_NOISE))[-_TAIL:]
 
     def finish(self) -> None:
         """Wait for the rest, once the worker has been killed."""
@@ -56,7 +60,7 @@ class Output:
         is_kept = True
         with self._pipe:
             while chunk := os.read(self._pipe.fileno(), _CHUNK):
-                self._tail = (self._tail + chunk)[-_TAIL:]
+                self._tail = (self._tail + chunk)[-_READ_FOR_TAIL:]
                 if is_kept:
                     is_kept = self._keep(chunk)
 

@@ -90,6 +90,7 @@ class Worker:
         self._output = Output(self._process.stderr, run.worker_log(number))
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
+        threading.Thread(target=self._bury, daemon=True).start()
 
     @property
     def pid(self) -> int:
@@ -130,6 +131,14 @@ class Worker:
         if self._process.returncode is None:  # else its number may be another's by now
             end_group(self.pid)
         end_marked(self._mark)
+
+    def _bury(self) -> None:
+        """End what it leaves behind when it dies, which would keep its pipes open."""
+        if hasattr(os, "waitid"):
+            with contextlib.suppress(ChildProcessError):  # its end was waited for by ``kill``
+                # Its number stays its own for as long as nobody has asked for its exit code.
+                os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
+                self._end_family()
 
     def _read(self) -> None:
         try:
