@@ -248,6 +248,8 @@ def test_a_search_survives_them_all(installed, tmp_path):
     assert "no_fusion" in fusions
     assert any("no_observer" in each for each in report["observer_failures"])
     assert any("Deaf" in each for each in report["observer_failures"])
+    squeezed = {each["member"] for each in report["compression"]["failures"]}
+    assert squeezed == {"no_proposal", "no_proposal_space"}
     assert not remaining(before)
 
 
