@@ -12,7 +12,7 @@ import numpy as np
 from automl_fuse.errors import PluginError
 from automl_fuse.features import FeatureFiles, beside, taken
 from automl_fuse.folds import Fold, Indices, sampled, seed_of
-from automl_fuse.members import FittedEncoder, Stored
+from automl_fuse.members import FittedEncoder, Stored, locked
 from automl_fuse.specs import ALL_ROWS, FitContext, Matrix
 
 if TYPE_CHECKING:
@@ -187,7 +187,7 @@ class FoldEncoder:
             features = self._features(fold, key, deadline)
             train.append((key, features[0]))
             valid.append((key, features[1]))
-        return beside(train, len(split.train)), beside(valid, len(split.valid))
+        return locked(beside(train, len(split.train))), locked(beside(valid, len(split.valid)))
 
     def of_others(
         self,
@@ -219,11 +219,10 @@ class FoldEncoder:
                 self._features(fold, key, deadline)
                 fitted: FittedEncoder = self._run.seals.load(self._run.encoder(key, fold))
                 features = fitted.transform(columns)
-                features.values.flags.writeable = False
-                self._remember(place, (features,))
+                self._remember(place, (locked(features),))
             self._cache.move_to_end(place)
             parts.append((key, self._cache[place][0]))
-        return beside(parts, columns.n_rows)
+        return locked(beside(parts, columns.n_rows))
 
     def _features(self, fold: int, key: str, deadline: Deadline) -> tuple[Matrix, Matrix]:
         """Return features of the fold's rows; the first worker that needs them makes them."""

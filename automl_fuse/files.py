@@ -14,7 +14,14 @@ from automl_fuse.errors import DiskFullError, RunError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["cannot_write", "remove_leftovers", "stream_whole", "sync_folder", "write_whole"]
+__all__ = [
+    "cannot_write",
+    "remove_leftovers",
+    "remove_temporaries",
+    "stream_whole",
+    "sync_folder",
+    "write_whole",
+]
 
 _FULL: Final = frozenset({errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)})
 
@@ -53,7 +60,7 @@ def stream_whole(path: Path, write: Callable[[Any], None], *, durable: bool = Tr
         If it cannot be written; nothing is left behind.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=_prefix(path.name))
     try:
         with os.fdopen(descriptor, "wb") as stream:
             write(stream)
@@ -91,3 +98,14 @@ def remove_leftovers(root: Path) -> None:
         # Somebody else may remove it first, or it may be a folder, which is none of ours.
         with contextlib.suppress(OSError):
             path.unlink()
+
+
+def remove_temporaries(folder: Path, pid: int) -> None:
+    """Remove what a process that was killed had not finished writing, in all folders below."""
+    for path in folder.glob(f"**/{_prefix('*', pid)}*"):
+        path.unlink(missing_ok=True)
+
+
+def _prefix(name: str, pid: int | None = None) -> str:
+    """Return how the temporary name of a file begins: it says who writes it."""
+    return f".{name}.{os.getpid() if pid is None else pid}."

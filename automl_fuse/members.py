@@ -126,6 +126,12 @@ def merge_features(parts: Sequence[tuple[str, Matrix]], n_rows: int) -> Matrix:
     return Matrix.concatenate(renamed, n_rows)
 
 
+def locked(features: Matrix) -> Matrix:
+    """Return the same features, which nobody can write into: several learners read them."""
+    features.values.flags.writeable = False
+    return features
+
+
 def decompressed(model: FoldModel) -> FoldModel:
     """Return the fold model with a floating-point learner, if its learner can give one back."""
     give_back = getattr(model.learner and model.learner.get(), "decompress", None)
@@ -148,7 +154,7 @@ class Features:
         """Return the features of these encoders, side by side."""
         if names not in self._merged:
             parts = [(name, self._part(name)) for name in names]
-            self._merged[names] = merge_features(parts, self._columns.n_rows)
+            self._merged[names] = locked(merge_features(parts, self._columns.n_rows))
         return self._merged[names]
 
     def _part(self, name: str) -> Matrix:

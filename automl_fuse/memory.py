@@ -190,8 +190,9 @@ class MemoryGuard:
 
     def explained(self, result: JobResult) -> JobResult:
         """Return the result with what the limit had to do with its error, if it had."""
-        last = result.error.strip().rsplit("\n", 1)[-1]
-        if not any(words in last for words in _OUT_OF_MEMORY):
+        # The error itself, or what a worker printed last and then how it ended.
+        last = result.error.strip().splitlines()[-2:]
+        if not any(words in line for line in last for words in _OUT_OF_MEMORY):
             return result
         note = f"memory_limit={_text(self._limit)} leaves a worker {_text(self._most)} at most"
         return replace(result, error=f"{result.error.rstrip()} ({note})\n")

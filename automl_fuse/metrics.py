@@ -224,6 +224,20 @@ class _Foreign:
             raise MetricError(f"Metric {self.name!r} cannot score these rows: {error}") from error
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Plugged:
+    """The measure of a plugin, whose errors name it."""
+
+    name: str
+    measure: _Measure
+
+    def __call__(self, y: Array, prediction: Array, weight: Floats | None) -> float:
+        try:
+            return float(self.measure(y, prediction, weight))
+        except (Exception, SystemExit) as error:
+            raise MetricError(f"Metric {self.name!r} cannot score these rows: {error!r}") from error
+
+
 def _open_scorer(scorer: Any) -> tuple[Callable[..., Any], float, dict[str, Any], str]:
     """Return a scorer's function, sign, options and what it reads: label or probability.
 
@@ -306,9 +320,10 @@ def _require_two_arguments(function: Callable[..., Any], name: str) -> None:
 
 
 def _by_name(name: str, task: Task, plugins: Mapping[str, MetricSpec]) -> MetricSpec:
-    found = METRICS.get(name) or plugins.get(name)
-    if found is not None:
-        return found
+    if name in METRICS:
+        return METRICS[name]
+    if name in plugins:
+        return replace(plugins[name], score=_Plugged(name=name, measure=plugins[name].score))
     from sklearn.metrics import get_scorer, get_scorer_names
 
     foreign = get_scorer_names()

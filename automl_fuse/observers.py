@@ -48,7 +48,7 @@ class Observers:
         """Build the observer of a plugin and tell it of what comes."""
         try:
             self._observers.append(spec.build(run))
-        except Exception as error:  # noqa: BLE001 - a plugin may raise anything
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a plugin may raise anything
             self._silence(f"observer {spec.name!r} could not be built: {error!r}")
 
     def __call__(self, name: str, details: Mapping[str, Any]) -> None:
@@ -57,7 +57,7 @@ class Observers:
         for observer in list(self._observers):
             try:
                 observer.notify(event)
-            except Exception as error:  # noqa: BLE001 - a plugin may raise anything
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - a plugin may raise anything
                 self._observers.remove(observer)
                 self._silence(f"observer {type(observer).__name__} raised {error!r}")
 

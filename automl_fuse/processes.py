@@ -15,8 +15,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "HAS_PROC",
+    "MARK",
     "belonging",
     "end_group",
+    "end_marked",
     "identity",
     "is_alive",
     "proportional",
@@ -26,6 +28,11 @@ __all__ = [
 _PROC: Final = Path("/proc")
 _SESSION, _START = 3, 19
 """Fields of ``/proc/PID/stat`` after the name: session, and start in clock ticks after boot."""
+
+MARK: Final = "AUTOML_FUSE_WORKER"
+"""Environment variable that tells a worker process, and all that it starts, from others."""
+_ROUNDS: Final = 10
+"""Looks, at most, for processes with a mark: those that are ended may have forked meanwhile."""
 
 HAS_PROC: Final = (_PROC / "self" / "smaps_rollup").exists()
 """Whether this machine tells what memory a process holds."""
@@ -62,11 +69,11 @@ def is_alive(process: Mapping[str, Any]) -> bool | None:
 def belonging(sessions: frozenset[int]) -> dict[int, tuple[int, ...]]:
     """Return the processes of each session: its leader, and what that has started or forked."""
     found: dict[int, list[int]] = {session: [] for session in sessions}
-    for name in os.listdir(_PROC):  # noqa: PTH208 - ten times a second over all processes
-        if name.isdigit() and (stat := _stat(int(name))) is not None:
+    for pid in _all():
+        if (stat := _stat(pid)) is not None:
             session = int(stat[_SESSION])
             if session in found:
-                found[session].append(int(name))
+                found[session].append(pid)
     return {session: tuple(pids) for session, pids in found.items()}
 
 
@@ -98,6 +105,38 @@ def end_group(pid: int) -> None:
             os.kill(pid, signal.SIGTERM)
         else:
             os.killpg(pid, signal.SIGKILL)
+
+
+def end_marked(mark: str, *, but: int = 0) -> None:
+    """End all processes with this value of ``MARK``, also those that have left their session.
+
+    Where there is no ``/proc``, or a process was started with another environment, nothing
+    happens.
+
+    Parameters
+    ----------
+    mark : str
+        The value; none if it is empty.
+    but : int
+        A process that is left alone.
+    """
+    wanted = f"{MARK}={mark}"
+    for _ in range(_ROUNDS if mark and _PROC.is_dir() else 0):
+        found = [pid for pid in _all() if pid != but and _has_variable(pid, wanted)]
+        if not found:
+            return
+        for pid in found:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+def _all() -> list[int]:
+    return [int(name) for name in os.listdir(_PROC) if name.isdigit()]  # noqa: PTH208 - speed
+
+
+def _has_variable(pid: int, wanted: str) -> bool:
+    """Return whether a live process has this variable; one that has ended has none."""
+    return wanted in _read(_PROC / str(pid) / "environ").split("\0")
 
 
 def _numbers(path: Path) -> dict[str, int]:

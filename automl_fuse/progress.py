@@ -162,6 +162,8 @@ class Log:
                 content = stream.read()
         except FileNotFoundError:  # cleared by a run that begins anew
             return []
+        except OSError as error:
+            raise RunError(f"{self._path} cannot be read: {error.strerror or error}.") from error
         whole = content.rfind(b"\n") + 1
         self._read += whole
         lines: list[Mapping[str, Any]] = []

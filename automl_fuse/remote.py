@@ -23,15 +23,17 @@ from automl_fuse.errors import RunError
 from automl_fuse.lessons import teacher_name
 from automl_fuse.run import LOCK, RunDirectory, write_bytes
 from automl_fuse.specs import ALL_ROWS, Errand
-from automl_fuse.trial import FoldRunner
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from automl_fuse.members import FittedEncoder, FoldModel
     from automl_fuse.specs import Job, JobResult
-    from automl_fuse.trial import PluginChoice, TrialData
+    from automl_fuse.trial import FoldRunner
 
+MOST_KNOWN: Final = 64
+"""Encoders of a fold, at most, that an errand names as known: it must not grow with the run. Of
+others the content comes back once more, and is not written again."""
 _PREFIX: Final = "automl_fuse-away-"
 _MEMBERS, _ENCODERS, _AUGMENTED = "members", "encoders", "augmented"
 
@@ -41,36 +43,25 @@ class RemoteFolds:
 
     Parameters
     ----------
-    data : TrialData
-        The training table and its folds.
-    run : RunDirectory
-        Where fold models and encoders are kept in the end.
-    choice : PluginChoice
-        Plugins to discover where a job runs.
-    n_threads : int
-        Threads that a learner may use.
+    runner : FoldRunner
+        Runs jobs where the run directory is; elsewhere, one like it does.
     """
 
-    def __init__(
-        self, data: TrialData, run: RunDirectory, choice: PluginChoice, n_threads: int
-    ) -> None:
-        self._data = data
-        self._run = run
-        self._choice = choice
-        self._n_threads = n_threads
-        self._known: tuple[str, ...] = ()
+    def __init__(self, runner: FoldRunner) -> None:
+        self._runner = runner
+        self._run = runner.run
+        self._known: dict[int, tuple[str, ...]] = {}
         self._versions: dict[str, list[str]] = {}
         self._used: dict[str, tuple[str, ...]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         # What is known at home, and the folder of a process, mean nothing elsewhere.
-        kept = {name: self.__dict__[name] for name in ("_data", "_run", "_choice", "_n_threads")}
-        return {**kept, "_known": (), "_versions": {}, "_used": {}}
+        return {**RemoteFolds(self._runner).__dict__}
 
     @cached_property
     def _here(self) -> _Away:
         run = RunDirectory(_own_folder())
-        return _Away(run, FoldRunner(self._data, run, self._choice, self._n_threads))
+        return _Away(run, self._runner.at(run))
 
     def errand(self, job: Job) -> Errand:
         """Return what to send for a job.
@@ -83,7 +74,7 @@ class RemoteFolds:
         return Errand(
             job=job,
             reads=tuple(path.relative_to(root).as_posix() for path in reads),
-            known=self._known,
+            known=self._known.get(job.fold, ()),
             expects=self._used.get(source, ()) if job.edit is not None else (),
         )
 
@@ -124,7 +115,8 @@ class RemoteFolds:
                 path = self._run.root / _ENCODERS / f"{own_key}{dot}{rest}"
                 self._run.seals.write(path, content)
                 versions.append(digest)
-                self._known = (*self._known, name)
+                fold = int(rest.partition(".")[0])
+                self._known[fold] = (*self._known.get(fold, ()), name)[-MOST_KNOWN:]
             if own_key != key:
                 renamed[key] = own_key
         for name, content in models.items():

@@ -68,11 +68,12 @@ def executor_of(session: Session, learners: Sequence[LearnerSpec]) -> Iterator[E
         learners=tuple(spec.name for spec in learners),
         block_encoders=session.settings.block_encoders,
     )
+    runner = FoldRunner(session.data, session.run, choice, n_threads)
     context = ExecutorContext(
-        runner=FoldRunner(session.data, session.run, choice, n_threads),
+        runner=runner,
         n_workers=n_workers,
         n_threads=n_threads,
-        remote=RemoteFolds(session.data, session.run, choice, n_threads),
+        remote=RemoteFolds(runner),
         options=session.settings.executor_options,
         memory_limit=session.settings.memory_bytes,
     )

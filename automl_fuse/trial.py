@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import pickle
 import traceback
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -23,7 +24,7 @@ from automl_fuse.specs import ALL_ROWS, FitContext, JobResult, Matrix, Rows
 from automl_fuse.targets import TargetScale, learner_params, transform_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from automl_fuse.folds import Fold
     from automl_fuse.run import RunDirectory
@@ -88,6 +89,15 @@ class FoldRunner:
         data = replace(self._data, columns=columns)
         return FoldRunner(data, self._run, self._choice, self._n_threads)
 
+    def at(self, run: RunDirectory) -> FoldRunner:
+        """Return the same runner with another run directory."""
+        return FoldRunner(self._data, run, self._choice, self._n_threads)
+
+    @property
+    def run(self) -> RunDirectory:
+        """Where fold models and encoders are kept."""
+        return self._run
+
     @cached_property
     def _plugins(self) -> Plugins:
         return discover(block=self._choice.block, modules=self._choice.modules)
@@ -101,12 +111,18 @@ class FoldRunner:
     def _school(self) -> School:
         return School(self._data, self._run, self._encoder)
 
-    def imports(self) -> Iterator[None]:
+    def imports(self, learners: Sequence[str] | None = None) -> Iterator[None]:
         """Import the libraries that jobs may need, one at each step.
 
         One that fails is passed over: a job that needs it fails again, and is recorded.
+
+        Parameters
+        ----------
+        learners : sequence of str, optional
+            Those that jobs may name; by default all of ``PluginChoice.learners``.
         """
-        specs = [self._plugins.learners[name] for name in self._choice.learners]
+        names = self._choice.learners if learners is None else learners
+        specs = [self._plugins.learners[name] for name in names]
         for name in dict.fromkeys(name for spec in specs for name in spec.requires):
             with contextlib.suppress(Exception):
                 importlib.import_module(name)
@@ -117,7 +133,7 @@ class FoldRunner:
         watch = Stopwatch()
         try:
             return self._run_fold(job)
-        except Exception:  # noqa: BLE001 - a plugin may raise anything; the report shows it
+        except (Exception, SystemExit):  # noqa: BLE001 - a plugin may raise anything: it is shown
             return JobResult(
                 job=job,
                 predictions=None,
@@ -141,13 +157,18 @@ class FoldRunner:
             model = self._edited(job, source, train)
         else:
             model = self._fitted(job, spec, encoders, (train, valid), deadline)
+        content = pickle.dumps(model, protocol=pickle.HIGHEST_PROTOCOL)
+        # What is kept is what is scored: a model that cannot be read again costs its trial.
+        model = pickle.loads(content)
+        if model.learner is not None:
+            model.learner.get()
         fitted = watch.seconds()
         predictions = np.empty((0, self._data.n_classes))
         if job.fold != ALL_ROWS:
             shape = (len(valid.values), self._data.n_classes)
             predictions = _checked(model.predict(valid), job.learner, shape)
         predicted = watch.seconds() - fitted
-        size = self._run.seals.dump(self._run.fold_model(job.member, job.fold), model)
+        size = self._run.seals.write(self._run.fold_model(job.member, job.fold), content)
         return JobResult(
             job=job,
             predictions=predictions,

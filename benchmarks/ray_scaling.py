@@ -31,7 +31,7 @@ from automl_fuse.schema import infer
 from automl_fuse.search.incumbent import Incumbent
 from automl_fuse.specs import ExecutorContext, Job, JobResult
 from automl_fuse.table import prepare
-from automl_fuse.trial import PluginChoice, TrialData
+from automl_fuse.trial import FoldRunner, PluginChoice, TrialData
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -85,7 +85,7 @@ def message_sizes(folder: Path, learners: Sequence[str]) -> Iterator[dict[str, A
     incumbent = Incumbent(data.y, data.weight, loss, np.arange(len(data.y)))
     incumbent.absorb(np.full((len(data.y), data.n_classes), 1 / data.n_classes))
     with tempfile.TemporaryDirectory() as home:
-        runner = RemoteFolds(data, RunDirectory(Path(home)), PluginChoice(), 1)
+        runner = RemoteFolds(FoldRunner(data, RunDirectory(Path(home)), PluginChoice(), 1))
         content = pickle.dumps(runner, protocol=pickle.HIGHEST_PROTOCOL)
         worker: RemoteFolds = pickle.loads(content)
         for learner in learners:

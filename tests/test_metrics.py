@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -334,7 +335,26 @@ def test_plugin_metrics():
         greater_is_better=True,
         score=lambda y, p, weight: 3.0,
     )
-    assert resolve("mine", BINARY, {"mine": mine}) is mine
+    found = resolve("mine", BINARY, {"mine": mine})
+    assert replace(found, score=mine.score) == mine
+    assert found.score(np.zeros(2), np.zeros((2, 2)), None) == 3.0
+
+
+def test_a_plugin_metric_that_raises_is_named():
+    def broken(y, p, weight):
+        raise KeyError("no such column")
+
+    mine = MetricSpec(
+        name="mine",
+        api_version=1,
+        tasks=frozenset({BINARY}),
+        needs="probability",
+        greater_is_better=True,
+        score=broken,
+    )
+    found = resolve("mine", BINARY, {"mine": mine})
+    with pytest.raises(MetricError, match="Metric 'mine' cannot score these rows: KeyError"):
+        found.score(np.zeros(2), np.zeros((2, 2)), None)
     assert resolve(mine, BINARY) is mine
     with pytest.raises(MetricError, match="binary, and the task is regression"):
         resolve("mine", REGRESSION, {"mine": mine})

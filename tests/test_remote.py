@@ -83,7 +83,7 @@ def data() -> TrialData:
 
 
 def folds_of(run: RunDirectory) -> RemoteFolds:
-    return RemoteFolds(data(), run, PluginChoice(), 1)
+    return RemoteFolds(FoldRunner(data(), run, PluginChoice(), 1))
 
 
 def away(runner: RemoteFolds) -> RemoteFolds:
@@ -273,7 +273,7 @@ def moody_job(member: str, **changes: Any) -> Job:
 def test_models_keep_the_encoders_that_they_were_fitted_with(
     moody: str, home: RunDirectory, temporary: Path
 ) -> None:
-    runner = RemoteFolds(data(), home, PluginChoice(modules=(moody,)), 1)
+    runner = RemoteFolds(FoldRunner(data(), home, PluginChoice(modules=(moody,)), 1))
     workers = [away(runner), away(runner)]
     for number in (0, 1, 2, 3):
         errand = runner.errand(moody_job(f"moody_tree-{number}"))
@@ -292,7 +292,7 @@ def test_models_keep_the_encoders_that_they_were_fitted_with(
 def test_an_edit_with_other_features_than_its_source_is_refused(
     moody: str, home: RunDirectory, temporary: Path
 ) -> None:
-    runner = RemoteFolds(data(), home, PluginChoice(modules=(moody,)), 1)
+    runner = RemoteFolds(FoldRunner(data(), home, PluginChoice(modules=(moody,)), 1))
     workers = [away(runner), away(runner)]
     for number in (0, 1):
         _, files = workers[number].run(runner.errand(moody_job(f"moody_tree-{number}")), nothing)

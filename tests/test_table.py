@@ -586,8 +586,8 @@ def test_rows_without_target_are_left_out_with_a_warning() -> None:
     assert data.classes is not None
     assert data.classes.tolist() == [0, 1]
     assert data.classes.dtype == np.int64
-    assert data.warnings == ("1 rows without a target ('t') are left out",)
-    with pytest.raises(TargetError, match="only 1 rows have a target"):
+    assert data.warnings == ("1 row without a target ('t') is left out",)
+    with pytest.raises(TargetError, match="fewer than two rows have a target"):
         prepare({"a": [1, 2], "t": [1, None]}, target="t")
 
 
@@ -609,7 +609,7 @@ def test_weights_have_mean_one_and_zeros_are_left_out() -> None:
     assert data.table.n_rows == len(data.y) == len(data.weight) == 59
     assert data.weight.mean() == pytest.approx(1)
     assert data.weight[0] / data.weight[1] == pytest.approx(3)
-    assert data.warnings == ("1 rows of weight 0 are left out",)
+    assert data.warnings == ("1 row of weight 0 is left out",)
 
 
 def test_weights_and_groups_by_column_leave_the_features() -> None:

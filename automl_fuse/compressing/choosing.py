@@ -174,6 +174,7 @@ class Choosing:
             **stage.full.report,
             **self._scores(y, weight, result.prediction, calibration),
             "fusion": {
+                **stage.full.report["fusion"],
                 "method": "none" if is_one else choice.spec.name,
                 "params": {} if is_one else dict(choice.params),
                 "members": len(kept),

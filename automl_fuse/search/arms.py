@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from automl_fuse.errors import PluginError
 from automl_fuse.folds import seed_of
 from automl_fuse.search.studies import Study
 from automl_fuse.specs import no_space
@@ -100,6 +101,8 @@ class Arm:
         Features that its members read, at most; 0 before the first.
     useless, failures : int
         Members that added nothing; members that failed since one did not.
+    trouble : str
+        Why nothing can be drawn from its space; empty where that is not known.
     """
 
     spec: LearnerSpec
@@ -113,6 +116,7 @@ class Arm:
     n_features: int = 0
     useless: int = 0
     failures: int = 0
+    trouble: str = ""
 
     @property
     def name(self) -> str:
@@ -132,6 +136,10 @@ class Arm:
     def rows_within(self, n_bytes: float) -> float:
         """Return of how many rows all features take so many bytes; no end before the first fold."""
         return n_bytes / (8.0 * self.n_features) if self.n_features else math.inf
+
+    def give_up(self, error: PluginError) -> None:
+        """Try nothing more, for nothing can be drawn."""
+        self.failures, self.trouble = MAX_FAILURES, str(error)
 
     def record(self, gain: float, loss: float, fold_seconds: Sequence[float]) -> None:
         """Take note of what a member added to an ensemble of this loss, and what it took."""
@@ -276,7 +284,11 @@ def choose(
         best = min(entries, key=lambda e: (-e.worth, e.position, e.number))
         arm = arms[best.position]
         params = arm.portfolio.pop(best.number).params
-        draw = arm.study.ask(arm.spec.space, params)
+        try:
+            draw = arm.study.ask(arm.spec.space, params)
+        except PluginError as error:
+            arm.give_up(error)
+            return choose(arms, shape, allowance, at_any_price=at_any_price)
         seconds = min(best.given, max(DISTRUST * best.predicted, SHORT_SECONDS))
         return Choice(
             arm=arm, draw=draw, seconds=seconds, max_rows=best.max_rows, candidate=best.number
@@ -342,7 +354,11 @@ def _choose_by_bandit(arms: Sequence[Arm], allowance: Allowance) -> Choice | Non
 
     for arm in sorted(playable, key=bound, reverse=True):
         if _recent(arm.fold_seconds) <= STRETCH * allowance.given:
-            draw = arm.study.ask(arm.spec.space)
+            try:
+                draw = arm.study.ask(arm.spec.space)
+            except PluginError as error:
+                arm.give_up(error)
+                continue
             return Choice(arm=arm, draw=draw, seconds=allowance.given, is_drawn=True)
     return None
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from automl_fuse.errors import NothingFittedError
+from automl_fuse.errors import NothingFittedError, PluginError
 from automl_fuse.fusion import CrossFitted, cross_fitted
 from automl_fuse.search.studies import Study, TrialSuggest
 
@@ -83,8 +83,9 @@ def choose_fusion(
         if context.task in spec.tasks and len(target[0]) >= spec.min_rows
     }
     study = _FusionStudy(usable, oof, target, splits, context, storage)
-    for name, point in _portfolio(usable, n_members=len(oof)):
-        if study.best is not None and context.deadline.expired():
+    for name, point in _portfolio(usable):
+        # With one member, all fusions come to the same.
+        if study.best is not None and (len(oof) == 1 or context.deadline.expired()):
             break
         study.evaluate({"fusion": name, **{f"{name}.{k}": v for k, v in point.items()}})
     for _ in range(EXTRA_TRIALS if len(oof) > 1 else 0):
@@ -94,13 +95,13 @@ def choose_fusion(
     return study.choice()
 
 
-def _portfolio(specs: dict[str, FusionSpec], n_members: int) -> list[tuple[str, Params]]:
-    """Return all configurations by falling merit; with one member, only the first."""
+def _portfolio(specs: dict[str, FusionSpec]) -> list[tuple[str, Params]]:
+    """Return all configurations by falling merit."""
     ranked = sorted(
         ((-entry.merit, name, entry.params) for name in specs for entry in specs[name].portfolio),
         key=lambda item: item[:2],
     )
-    return [(name, params) for _, name, params in ranked[: None if n_members > 1 else 1]]
+    return [(name, params) for _, name, params in ranked]
 
 
 class _FusionStudy:
@@ -127,14 +128,18 @@ class _FusionStudy:
 
     def evaluate(self, point: Params | None) -> None:
         """Score one configuration; ``None`` lets the sampler choose it."""
-        draw = self._study.ask(self._space, point)
+        try:
+            draw = self._study.ask(self._space, point)
+        except PluginError:
+            self._failures.append(("a fusion drawn", traceback.format_exc()))
+            return
         spec: FusionSpec = draw.params["spec"]
         params: dict[str, Any] = draw.params["params"]
         label = ", ".join([spec.name, *(f"{k}={v}" for k, v in params.items())])
         y, weight = self._target
         try:
             result = cross_fitted(spec, params, self._oof, y, weight, self._splits, self._context)
-        except Exception:  # noqa: BLE001 - a plugin may raise anything; the report shows it
+        except (Exception, SystemExit):  # noqa: BLE001 - a plugin may raise anything: it is shown
             error = traceback.format_exc()
             draw.fail(error)
             self._failures.append((label, error))

@@ -40,6 +40,7 @@ from automl_fuse.search.replay import as_details, is_over, replay
 from automl_fuse.search.tally import MIN_GAIN, Tally
 from automl_fuse.specs import Job, JobResult, Shape
 from automl_fuse.targets import learner_params
+from automl_fuse.workers import last_output
 
 if TYPE_CHECKING:
     from automl_fuse.search.studies import Storage
@@ -216,6 +217,7 @@ class MemberSearch:
         if remaining < LAST_START * self._limits.seconds:
             return None
         choice = self._choice(remaining / math.ceil(len(self._data.folds) / self._limits.slots))
+        self._record_trouble()
         if choice is None:
             # Asked again only when a result has corrected the predicted costs.
             self._exhausted = True
@@ -358,6 +360,16 @@ class MemberSearch:
         self._discard(member.name)
         self._notify("trial_failed", {"member": member.name, "error": last_line(error)})
 
+    def _record_trouble(self) -> None:
+        """Tell of learners of which nothing can be drawn."""
+        for arm in self._arms:
+            if arm.trouble:
+                learner, error = arm.spec.name, arm.trouble
+                failure = TrialFailure(member=arm.name, learner=learner, params={}, error=error)
+                self._tally.failures.append(failure)
+                self._notify("trial_failed", {"member": arm.name, "error": last_line(error)})
+                arm.trouble = ""
+
     def _write(self, event: str, member: OpenMember, details: Mapping[str, Any]) -> None:
         """Write down the end of a member."""
         told = {
@@ -388,9 +400,11 @@ class MemberSearch:
             for job, watch in list(member.running.values()):
                 if watch.seconds() > factor * job.seconds + extra:
                     # A learner that ignores its deadline would go on wasting workers.
+                    output = last_output(self._executor, job)
                     self._fail(
                         member,
-                        f"fold {job.fold} was killed: it was given {job.seconds:.1f} s and had "
+                        (f"Its last output:\n{output}\n" if output else "")
+                        + f"fold {job.fold} was killed: it was given {job.seconds:.1f} s and had "
                         f"not stopped after {watch.seconds():.1f} s.",
                         weight=MAX_FAILURES,
                     )

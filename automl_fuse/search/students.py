@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from automl_fuse.compression import ask
+from automl_fuse.errors import PluginError
 from automl_fuse.folds import seed_of
 from automl_fuse.search.outcome import TrialFailure
 from automl_fuse.search.studies import Study
@@ -109,9 +110,16 @@ class Orders:
         for _, spec, params in ranked:
             yield from self._orders(spec, params)
         searchable = [spec for spec in self._specs if spec.space is not no_space]
-        for number in range(self._max_draws if searchable else 0):
+        for number in range(self._max_draws):
+            if not searchable:
+                return
             spec = searchable[number % len(searchable)]
-            draw = self._studies[spec.name].ask(spec.space)
+            try:
+                draw = self._studies[spec.name].ask(spec.space)
+            except PluginError as error:
+                self._record(spec, {}, error)
+                searchable = [other for other in searchable if other is not spec]
+                continue
             orders = self._orders(spec, draw.params)
             for order in orders:
                 self._draws[order.name] = draw
@@ -140,16 +148,8 @@ class Orders:
     def _orders(self, spec: CompressorSpec, params: Params) -> list[Order]:
         try:
             proposals = ask(spec, params, self._teacher, self._context)
-        except Exception as error:  # noqa: BLE001 - a plugin may raise anything; it is recorded
-            _log.warning("Compressor %s failed: %s", spec.name, error)
-            self.failures.append(
-                TrialFailure(
-                    member=spec.name,
-                    learner="",
-                    params=params,
-                    error=traceback.format_exc(),
-                )
-            )
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a plugin may raise anything
+            self._record(spec, params, error)
             return []
         found = []
         for proposal in proposals:
@@ -162,6 +162,12 @@ class Orders:
                 self._names.add(order.name)
                 found.append(order)
         return found
+
+    def _record(self, spec: CompressorSpec, params: Params, error: BaseException) -> None:
+        _log.warning("Compressor %s failed: %s", spec.name, error)
+        trace = "".join(traceback.format_exception(error))
+        failure = TrialFailure(member=spec.name, learner="", params=params, error=trace)
+        self.failures.append(failure)
 
     def _order(self, proposal: Proposal) -> Order:
         if isinstance(proposal, Student):

@@ -6,6 +6,7 @@ import contextlib
 import json
 import math
 import re
+import traceback
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from optuna.storages import InMemoryStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
-from automl_fuse.errors import MissingDependencyError, RunError, SettingsError
+from automl_fuse.errors import MissingDependencyError, PluginError, RunError, SettingsError
 from automl_fuse.files import cannot_write
 from automl_fuse.folds import seed_of
 
@@ -190,14 +191,26 @@ class Study:
         space: Callable[[TrialSuggest], dict[str, Any]],
         point: Params | None = None,
     ) -> Draw:
-        """Draw a trial; ``point`` fixes the values of a portfolio's configuration."""
+        """Draw a trial; ``point`` fixes the values of a portfolio's configuration.
+
+        Raises
+        ------
+        PluginError
+            If the space does.
+        """
         with self._storage.reached():
             self._study.sampler = self._sampler()
             if point is not None:
                 self._study.enqueue_trial(dict(point))
             trial = self._study.ask()
             self._n_asked += 1
-            return self._draw(trial, space)
+            draw = Draw(self._study, trial, {}, self._storage)
+            try:
+                draw.params = space(TrialSuggest(trial))
+            except (Exception, SystemExit) as error:
+                draw.fail(traceback.format_exc())
+                raise PluginError(f"its search space raised {error!r}") from error
+            return draw
 
     def restore(
         self, past: Sequence[PastTrial], space: Callable[[TrialSuggest], dict[str, Any]]

@@ -100,15 +100,20 @@ def _usable_rows(target: RawTarget, weight: Floats | None, notes: list[str]) -> 
     """Return the rows with a target and a weight above zero."""
     keep = ~where_missing(target.values)
     if not keep.all():
-        notes.append(f"{int((~keep).sum())} rows without a target ({target.name!r}) are left out")
+        notes.append(_left_out(int((~keep).sum()), f"without a target ({target.name!r})"))
     if weight is not None:
         idle = keep & (weight == 0)
         if idle.any():
-            notes.append(f"{int(idle.sum())} rows of weight 0 are left out")
+            notes.append(_left_out(int(idle.sum()), "of weight 0"))
         keep &= weight > 0
     rows = np.flatnonzero(keep)
     if len(rows) < 2:
         raise TargetError(
-            f"target {target.name!r}: only {len(rows)} rows have a target and a weight above 0"
+            f"target {target.name!r}: fewer than two rows have a target and a weight above 0"
         )
     return rows
+
+
+def _left_out(count: int, which: str) -> str:
+    rows = "1 row" if count == 1 else f"{count} rows"
+    return f"{rows} {which} {'is' if count == 1 else 'are'} left out"

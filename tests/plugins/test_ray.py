@@ -266,7 +266,7 @@ def iris() -> TrialData:
 def test_the_same_trials_give_the_same_as_in_this_process(cluster: Cluster, tmp_path: Path) -> None:
     here, home = RunDirectory(tmp_path / "here"), RunDirectory(tmp_path / "home")
     local = FoldRunner(iris(), here, PluginChoice(), 1)
-    remote = RemoteFolds(iris(), home, PluginChoice(learners=LEARNERS), 1)
+    remote = RemoteFolds(FoldRunner(iris(), home, PluginChoice(learners=LEARNERS), 1))
     executor = RayExecutor(ExecutorContext(runner=local, n_workers=2, n_threads=1, remote=remote))
     specs = discover().learners
     jobs = [
