@@ -29,6 +29,7 @@ from automl_fuse.session import Session
 from automl_fuse.specs import Settings
 from automl_fuse.stages import assemble, executor_of, fuse, search, sum_up
 from automl_fuse.table import prepare
+from automl_fuse.transfer import offered, read_source, sketch
 from automl_fuse.trial import TrialData
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ def fit(  # noqa: PLR0913 - each is an option of every run
     prefer: str = BALANCED,
     max_latency_ms: float | None = None,
     max_size_mb: float | None = None,
+    transfer_from: Any = None,
     settings: Settings | None = None,
 ) -> Pipeline:
     """Search for members, fuse them, and return one pipeline that predicts.
@@ -91,6 +93,9 @@ def fit(  # noqa: PLR0913 - each is an option of every run
         Milliseconds that one row may take inside onnxruntime.
     max_size_mb : float, optional
         Megabytes that the portable file may have.
+    transfer_from : str, Path or Pipeline, optional
+        An earlier run to start from, of another task or other rows: its directory, its portable
+        file, or its pipeline. Its rows should not be among those of ``data``.
     settings : Settings, optional
         Every other option.
 
@@ -113,6 +118,7 @@ def fit(  # noqa: PLR0913 - each is an option of every run
     said = {name: value for name, value in locals().items() if name in ARGUMENTS}
     settings = settings or Settings()
     watch, times = Stopwatch(), plan(time_limit, compress=prefer != QUALITY)
+    source = None if transfer_from is None else read_source(transfer_from)
     limits = check_preference(prefer, Limits(latency_ms=max_latency_ms, size_mb=max_size_mb))
     plugins = discover(
         block=settings.block_plugins, modules=settings.plugins, require=settings.require_plugins
@@ -153,13 +159,20 @@ def fit(  # noqa: PLR0913 - each is an option of every run
             prefer=prefer,
             limits=limits,
         )
-        session.started(learners)
-        assembler = Assembler(run, dataset, schema, trial_data.columns, settings.seed)
-        known = {
+        known: dict[str, Any] = {
             "skipped": skipped,
             "warnings": notes,
             "data_sha256": fingerprint(trial_data.columns, trial_data.y),
+            "rows_sketch": sketch(trial_data.columns),
         }
+        if source is not None:
+            offer = offered(source, learners, dataset, trial_data, run, times.limit)
+            for note in offer.notes:
+                _log.warning(note)
+            learners, session = offer.learners, replace(session, ways=tuple(offer.ways))
+            known["transfer"] = offer.summary
+        session.started(learners)
+        assembler = Assembler(run, dataset, schema, trial_data.columns, settings.seed)
         with STOP.heeded(), session.observers.failing_aloud():
             return _run(session, learners, assembler, known)
 

@@ -20,7 +20,9 @@ from typing import TYPE_CHECKING, Any, Final
 from filelock import FileLock, Timeout
 
 from automl_fuse.errors import RunError
-from automl_fuse.lessons import teacher_name
+from automl_fuse.heirlooms import heirloom_path
+from automl_fuse.hyperparameters import EARLIER, TAUGHT
+from automl_fuse.lessons import EARLIER_TEACHER, teacher_name
 from automl_fuse.run import LOCK, RunDirectory, write_bytes, write_pickle
 from automl_fuse.specs import ALL_ROWS, Errand
 from automl_fuse.trial import FoldRunner
@@ -232,6 +234,10 @@ def _files_read(job: Job, run: RunDirectory) -> Iterator[Path]:
             yield run.teacher(teacher)
         if job.student.copies > 0:
             yield run.augmented(teacher)
+    if TAUGHT in job.params:
+        yield run.teacher(EARLIER_TEACHER)
+    if EARLIER in job.params:
+        yield heirloom_path(run, job)
 
 
 _locks: list[FileLock] = []

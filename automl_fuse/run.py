@@ -95,6 +95,10 @@ class RunDirectory:
         """Return where a teacher's out-of-fold predictions are kept."""
         return self.root / "teachers" / f"{name}.npy"
 
+    def earlier(self, member: str, fold: int) -> Path:
+        """Return where the model of an earlier run is kept from which one of a fold starts."""
+        return self.root / "earlier" / f"{member}.fold-{fold}.pkl"
+
     def augmented(self, name: str) -> Path:
         """Return where augmented rows, labelled by a teacher, are kept."""
         return self.root / "augmented" / f"{name}.joblib"
@@ -227,8 +231,8 @@ def _make(root: Path) -> None:
 
 _OURS = frozenset(
     {
-        ARTEFACT, "augmented", CONFIGURATION, "encoders", LOCK, "log.jsonl", "members", "oof",
-        PIPELINES, REPORT, "runner.joblib", "study.journal", "teachers", "workers",
+        ARTEFACT, "augmented", CONFIGURATION, "earlier", "encoders", LOCK, "log.jsonl", "members",
+        "oof", PIPELINES, REPORT, "runner.joblib", "study.journal", "teachers", "workers",
     }
 )  # fmt: skip
 

@@ -110,6 +110,7 @@ def search(
         ),
         notify,
         session.run.discard,
+        session.ways,
     )
     outcome = member_search.run()
     if outcome.interrupted:

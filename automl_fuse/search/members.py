@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from automl_fuse.budget import Deadline, Stopwatch
+from automl_fuse.hyperparameters import learner_params
 from automl_fuse.search.arms import (
     MAX_FAILURES,
     SAMPLE_GROWTH,
@@ -17,6 +18,7 @@ from automl_fuse.search.arms import (
     Allowance,
     Candidate,
     Choice,
+    arm_of,
     arms_of,
     choose,
 )
@@ -25,9 +27,9 @@ from automl_fuse.search.incumbent import Incumbent
 from automl_fuse.search.outcome import FinishedMember, SearchLimits, SearchOutcome, TrialFailure
 from automl_fuse.search.plateau import Plateau
 from automl_fuse.specs import Job, JobResult, Shape
-from automl_fuse.targets import learner_params
 
 if TYPE_CHECKING:
+    from automl_fuse.search.arms import Way
     from automl_fuse.search.studies import Storage
     from automl_fuse.specs import Executor, LearnerSpec, Loss
     from automl_fuse.trial import TrialData
@@ -94,6 +96,8 @@ class MemberSearch:
         Is told of every event and its details.
     discard : callable
         Removes what the trials of a member have written, given its name.
+    ways : sequence of Way
+        Other ways in which learners are fitted.
     """
 
     def __init__(
@@ -106,6 +110,7 @@ class MemberSearch:
         limits: SearchLimits,
         notify: Notify,
         discard: Callable[[str], None],
+        ways: Sequence[Way] = (),
     ) -> None:
         self._data = data
         self._executor = executor
@@ -120,6 +125,7 @@ class MemberSearch:
             for spec in learners
             for arm in arms_of(spec, storage, data.seed, with_log=limits.log_targets)
         ]
+        self._arms += [arm_of(way, storage, data.seed) for way in ways]
         covered = np.unique(np.concatenate([fold.valid for fold in data.folds]))
         self._incumbent = Incumbent(data.y, data.weight, loss, covered)
         self._shape = Shape(
