@@ -116,10 +116,10 @@ class Assembler:
         return self._encoders[fold, name]
 
 
-def _content(cell: Any) -> bytes:
+def content_of(cell: Any) -> bytes:
     """Return the bytes of a text, or of an array, picture or sound, its shape included."""
     if isinstance(cell, tuple):
-        return b"".join(_content(part) for part in cell)
+        return b"".join(content_of(part) for part in cell)
     if isinstance(cell, np.ndarray):
         return f"{cell.dtype}{cell.shape}".encode() + np.ascontiguousarray(cell).tobytes()
     return repr(cell).encode()
@@ -135,6 +135,6 @@ def fingerprint(columns: Columns, y: Array) -> str:
             digest.update(values.tobytes())
             continue
         for cell in values:
-            digest.update(_content(cell))
+            digest.update(content_of(cell))
     digest.update(np.ascontiguousarray(y).tobytes())
     return digest.hexdigest()

@@ -40,10 +40,11 @@ ARGUMENTS: Final[Mapping[str, Any]] = {
     "prefer": Literal["balanced", "quality", "speed"],
     "max_latency_ms": float | None,
     "max_size_mb": float | None,
+    "transfer_from": str | None,
 }
 """Arguments of ``fit`` that a file can hold, with their types there."""
 
-_PATHS: Final = ("data", "output")
+_PATHS: Final = ("data", "output", "transfer_from")
 _IN_FILES: Final[Mapping[str, Any]] = {"folds": int | None}
 """Types of fields of ``Settings`` that take more in Python than in a file."""
 
@@ -208,7 +209,7 @@ def _as_toml(key: str, value: Any) -> Any:
     """
     if value is None:
         return NONE
-    if key == "data" and isinstance(value, str | Path):
+    if key in _PATHS and isinstance(value, str | Path):
         return str(value) if "://" in str(value) else str(Path(value).absolute())
     converted = convert(value, keys().get(key, str))
     return list(converted) if isinstance(converted, tuple) else converted

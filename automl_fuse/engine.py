@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from automl_fuse.artefact import save
@@ -12,39 +11,31 @@ from automl_fuse.assembly import Assembler, fingerprint
 from automl_fuse.budget import STOP, Stopwatch, plan
 from automl_fuse.compressing import compress
 from automl_fuse.configuration import ARGUMENTS, keep_configuration
-from automl_fuse.eligibility import eligible_learners, unread_columns
-from automl_fuse.errors import ExportError, SettingsError
-from automl_fuse.folds import holdout_by_cost, make_folds, seed_of
+from automl_fuse.errors import ExportError
 from automl_fuse.fronts import BALANCED, QUALITY, Limits, check_preference
-from automl_fuse.host import discover
-from automl_fuse.inventory import select, suggestion, without_encoders
 from automl_fuse.memory import within_limit
-from automl_fuse.metrics import implied_task, resolve
 from automl_fuse.observers import JsonLog, Observers, ProgressLine, is_terminal
+from automl_fuse.preparation import prepare_run
 from automl_fuse.report import compressed_summary
 from automl_fuse.resuming import Identity, recall
 from automl_fuse.run import load_run, open_run, write_json
-from automl_fuse.schema import infer
 from automl_fuse.search.ledger import Ledger, elapsed
 from automl_fuse.search.studies import Storage
-from automl_fuse.session import Session, cores_of
+from automl_fuse.session import Session
 from automl_fuse.specs import Settings
 from automl_fuse.stages import assemble, executor_of, fuse, search, sum_up
-from automl_fuse.table import prepare
-from automl_fuse.trial import TrialData
+from automl_fuse.transfer import offered, read_source, sketch
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from automl_fuse.inventory import Plugins
     from automl_fuse.pipeline import Pipeline
     from automl_fuse.resuming import Past
     from automl_fuse.run import RunDirectory
-    from automl_fuse.schema import Schema
     from automl_fuse.search.ledger import Line
-    from automl_fuse.specs import Array, LearnerSpec, Observer
-    from automl_fuse.table import Dataset
+    from automl_fuse.specs import LearnerSpec, Observer
 
 _log = logging.getLogger("automl_fuse")
 
@@ -68,6 +59,7 @@ def fit(  # noqa: PLR0913 - each is an option of every run
     prefer: str | None = None,
     max_latency_ms: float | None = None,
     max_size_mb: float | None = None,
+    transfer_from: Any = None,
     settings: Settings | None = None,
     resume: str | Path | None = None,
     accept_changes: bool = False,
@@ -101,6 +93,9 @@ def fit(  # noqa: PLR0913 - each is an option of every run
         Milliseconds that one row may take inside onnxruntime.
     max_size_mb : float, optional
         Megabytes that the portable file may have.
+    transfer_from : str, Path or Pipeline, optional
+        An earlier run to start from, of another task or other rows: its directory, its portable
+        file, or its pipeline. Its rows should not be among those of ``data``.
     settings : Settings, optional
         Every other option.
     resume : str or Path, optional
@@ -145,33 +140,21 @@ def _fit(
     """Prepare a run and carry it out; ``said`` are arguments of ``fit`` by name."""
     prefer = said["prefer"]
     times = plan(said["time_limit"], compress=prefer != QUALITY)
+    source = None if said["transfer_from"] is None else read_source(said["transfer_from"])
     limits = check_preference(
         prefer, Limits(latency_ms=said["max_latency_ms"], size_mb=said["max_size_mb"])
     )
-    plugins = discover(
-        block=settings.block_plugins, modules=settings.plugins, require=settings.require_plugins
-    )
-    plugins = without_encoders(plugins, settings.block_encoders)
-    dataset = _dataset(said, y, settings, plugins)
-    schema = infer(dataset.table, settings.kinds)
-    objective = resolve(said["metric"], dataset.task, plugins.metrics)
     before = None if past is None else past.identity
     search_seconds = times.search if before is None else before.search_seconds
-    n_cores = settings.workers or cores_of(settings, plugins)
-    trial_data = _trial_data(dataset, schema, settings, (search_seconds, n_cores))
-    fusions = select(settings.fusions, plugins.fusions, "fusion", plugins.missing)
-    chosen = settings.compressors
-    compressors = (
-        {} if chosen == () else select(chosen, plugins.compressors, "compressor", plugins.missing)
-    )
-    learners, skipped = eligible_learners(plugins, trial_data, settings.learners)
-    notes = [*dataset.warnings, *schema.warnings, *unread_columns(plugins, trial_data, learners)]
-    for note in notes:
-        _log.warning(note)
-    digest = fingerprint(trial_data.columns, trial_data.y)
+    prepared = prepare_run(said, y, settings, search_seconds)
+    data, learners = prepared.data, prepared.learners
+    _warn(prepared.notes)
+    digest = fingerprint(data.columns, data.y)
     asked = {**vars(settings), **said}
-    identity = Identity.of(dataset, trial_data, objective, plugins, asked, search_seconds)
-    identity = identity.with_data(digest, trial_data.weight)
+    identity = Identity.of(
+        prepared.dataset, data, prepared.objective, prepared.plugins, asked, search_seconds
+    )
+    identity = identity.with_data(digest, data.weight)
     is_resumed = past is not None
     with open_run(settings.output, resume=is_resumed, disk_bytes=settings.disk_bytes) as run:
         lines: list[Line] = []
@@ -189,42 +172,40 @@ def _fit(
         with Storage(run.study if run.is_kept else None, settings.storage, identity.id) as storage:
             session = Session(
                 settings=within_limit(settings),
-                plugins=plugins,
-                fusions=tuple(fusions.values()),
-                compressors=tuple(compressors.values()),
-                data=trial_data,
-                objective=objective,
+                plugins=prepared.plugins,
+                fusions=prepared.fusions,
+                compressors=prepared.compressors,
+                data=data,
+                objective=prepared.objective,
                 run=run,
                 ledger=Ledger(run, watch, lines),
                 storage=storage,
                 watch=watch,
                 times=times,
-                observers=_observers(run, plugins, settings, watch),
+                observers=_observers(run, prepared.plugins, settings, watch),
                 prefer=prefer,
                 limits=limits,
             )
+            known: dict[str, Any] = {
+                "skipped": prepared.skipped,
+                "warnings": prepared.notes,
+                "data_sha256": digest,
+                "rows_sketch": sketch(data.columns),
+            }
+            if source is not None:
+                offer = offered(source, learners, prepared.dataset, data, run, times.limit)
+                learners, session = offer.learners, replace(session, ways=tuple(offer.ways))
+                known["transfer"] = offer.summary
+                _warn(offer.notes)
             session.started(learners)
-            assembler = Assembler(run, dataset, schema, trial_data.columns, settings.seed)
-            known = {"skipped": skipped, "warnings": notes, "data_sha256": digest}
+            assembler = prepared.assembler(run, settings.seed)
             with STOP.heeded(), session.observers.failing_aloud():
                 return _run(session, learners, assembler, known)
 
 
-def _dataset(said: dict[str, Any], y: Any, settings: Settings, plugins: Plugins) -> Dataset:
-    """Read and check the table, as what the settings or the metric imply that it is."""
-    read = partial(
-        prepare,
-        said["data"],
-        y,
-        target=said["target"],
-        sample_weight=said["sample_weight"],
-        groups=said["groups"],
-    )
-    dataset = read(task=settings.task)
-    meant = implied_task(said["metric"], plugins.metrics)
-    if settings.task is None and meant is not None and dataset.has_number_classes:
-        dataset = read(task=meant)
-    return dataset
+def _warn(notes: Iterable[str]) -> None:
+    for note in notes:
+        _log.warning(note)
 
 
 def _run(
@@ -295,55 +276,6 @@ def _keep(pipeline: Pipeline, run: RunDirectory, *, is_in_time: bool) -> None:
         save(pipeline, run.artefact)
     except ExportError as error:
         _log.warning("No portable file was written: %s", error)
-
-
-def _trial_data(
-    dataset: Dataset, schema: Schema, settings: Settings, affordable: tuple[float, int]
-) -> TrialData:
-    """Return what all trials share; seconds of search and cores choose folds or a holdout."""
-    order = None
-    if settings.time_column is not None:
-        if settings.time_column not in dataset.table.columns:
-            raise SettingsError(
-                f"time_column={settings.time_column!r} is not a column of the table"
-                + suggestion(settings.time_column, dataset.table.names)
-            )
-        order = _order(dataset.table.columns[settings.time_column], settings.time_column)
-    n_classes = 1 if dataset.classes is None else len(dataset.classes)
-    return TrialData(
-        columns=schema.convert(dataset.table),
-        y=dataset.y,
-        weight=dataset.weight,
-        folds=make_folds(
-            dataset.y,
-            dataset.task,
-            seed_of(settings.seed, "folds"),
-            folds=settings.folds,
-            groups=dataset.groups,
-            order=order,
-            holdout=holdout_by_cost(
-                len(dataset.y),
-                len(dataset.table.columns),
-                n_classes if n_classes > 2 else 1,
-                *affordable,
-            ),
-        ),
-        task=dataset.task,
-        n_classes=n_classes,
-        seed=settings.seed,
-    )
-
-
-def _order(values: Array, name: str) -> Array:
-    """Return the values that order rows in time as numbers or datetimes."""
-    if values.dtype.kind in "Mfiu":
-        return values
-    try:
-        return values.astype("datetime64[us]")
-    except (TypeError, ValueError) as error:
-        raise SettingsError(
-            f"time_column={name!r} holds neither numbers nor datetimes: {error}."
-        ) from error
 
 
 def _observers(

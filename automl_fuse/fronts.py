@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
     from automl_fuse.specs import Array, Floats, Loss
 
+FULL: Final = "all members"
+"""Name of the fused pipeline itself on the front."""
+
 QUALITY: Final = "quality"
 BALANCED: Final = "balanced"
 SPEED: Final = "speed"

@@ -42,23 +42,29 @@ def automl_fuse_learners() -> Sequence[LearnerSpec]:  # type: ignore[empty-body]
     --------
     Ridge regression in closed form. The engine hands it standardised numbers and one-hot
     categories, tries the configuration of the portfolio, then searches the space. With
-    ``to_onnx`` it can be part of the portable file::
+    ``to_onnx`` it can be part of the portable file, and with ``fine_tuning`` it can start from a
+    model of an earlier run: here, slopes are drawn to those of the features that both know::
 
         import numpy as np
 
         from automl_fuse import hookimpl
-        from automl_fuse.specs import REGRESSION, Configuration, Cost, LearnerSpec
+        from automl_fuse.specs import REGRESSION, Configuration, Cost, FineTuning, LearnerSpec
 
 
         class ClosedRidge:
-            def __init__(self, penalty):
+            def __init__(self, penalty, earlier):
                 self.penalty = penalty
+                self.earlier = {} if earlier is None else dict(earlier.learner.known)
 
             def fit(self, train, valid):
                 weight = np.ones(len(train.y)) if train.weight is None else train.weight
                 X = self._with_intercept(train.X)
+                names = ("", *train.X.names)
+                before = np.array([self.earlier.get(name, 0.0) for name in names])
                 gram = (X.T * weight) @ X + self.penalty * np.eye(X.shape[1])
-                self.slopes = np.linalg.solve(gram, (X.T * weight) @ train.y)
+                change = np.linalg.solve(gram, (X.T * weight) @ (train.y - X @ before))
+                self.slopes = before + change
+                self.known = dict(zip(names, self.slopes))
 
             def predict(self, X):
                 return (self._with_intercept(X) @ self.slopes)[:, None]
@@ -76,13 +82,17 @@ def automl_fuse_learners() -> Sequence[LearnerSpec]:  # type: ignore[empty-body]
             api_version=1,
             tasks=REGRESSION,
             encoders=("scaled_numbers", "onehot"),
-            build=lambda params, context: ClosedRidge(params["penalty"]),
+            build=lambda params, context: ClosedRidge(params["penalty"], context.earlier),
             cost=lambda shape, params: Cost(
                 seconds=1e-4 + 1e-9 * shape.n_rows * shape.n_features**2,
                 bytes=1000.0 + 8 * shape.n_features,
             ),
             space=lambda suggest: {"penalty": suggest.real("penalty", 1e-3, 1e3, log=True)},
             portfolio=(Configuration(params={"penalty": 1.0}, merit=0.4),),
+            fine_tuning=FineTuning(
+                space=lambda suggest: {"penalty": suggest.real("penalty", 1e-1, 1e5, log=True)},
+                portfolio=(Configuration(params={"penalty": 100.0}),),
+            ),
         )
 
 

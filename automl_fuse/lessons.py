@@ -44,6 +44,10 @@ class Augmented:
     labels: Floats
 
 
+EARLIER_TEACHER: Final = "earlier"
+"""Name of the labels of an earlier pipeline."""
+
+
 def teacher_name(members: tuple[int, ...]) -> str:
     """Return the name of a teacher's files: a digest of its members, or that of the fusion."""
     listed = ",".join(map(str, sorted(members)))

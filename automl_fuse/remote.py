@@ -20,7 +20,9 @@ from typing import TYPE_CHECKING, Any, Final
 from filelock import FileLock, Timeout
 
 from automl_fuse.errors import RunError
-from automl_fuse.lessons import teacher_name
+from automl_fuse.heirlooms import heirloom_path
+from automl_fuse.hyperparameters import EARLIER, TAUGHT
+from automl_fuse.lessons import EARLIER_TEACHER, teacher_name
 from automl_fuse.run import LOCK, RunDirectory, write_bytes
 from automl_fuse.specs import ALL_ROWS, Errand
 
@@ -35,7 +37,7 @@ MOST_KNOWN: Final = 64
 """Encoders of a fold, at most, that an errand names as known: it must not grow with the run. Of
 others the content comes back once more, and is not written again."""
 _PREFIX: Final = "automl_fuse-away-"
-_MEMBERS, _ENCODERS, _AUGMENTED = "members", "encoders", "augmented"
+_MEMBERS, _ENCODERS, _AUGMENTED, _EARLIER = "members", "encoders", "augmented", "earlier"
 
 
 class RemoteFolds:
@@ -148,7 +150,7 @@ def _sorted(
 
 def _is_sealed(name: str) -> bool:
     """Return whether a file of the run is a pickle: the keys of two folders seal it differently."""
-    return PurePosixPath(name).parts[0] in {_MEMBERS, _ENCODERS, _AUGMENTED}
+    return PurePosixPath(name).parts[0] in {_MEMBERS, _ENCODERS, _AUGMENTED, _EARLIER}
 
 
 def _version(key: str, digest: str) -> str:
@@ -238,6 +240,10 @@ def _files_read(job: Job, run: RunDirectory) -> Iterator[Path]:
             yield run.teacher(teacher)
         if job.student.copies > 0:
             yield run.augmented(teacher)
+    if TAUGHT in job.params:
+        yield run.teacher(EARLIER_TEACHER)
+    if EARLIER in job.params:
+        yield heirloom_path(run, job)
 
 
 _locks: list[FileLock] = []

@@ -43,6 +43,7 @@ def leaderboard(
         {
             "member": member.name,
             "learner": member.learner,
+            "params": dict(member.params),
             "score": judged.score(member.predictions(rows)),
             "std": _spread(member.fold_losses),
             "fit_s": round(member.fit_seconds, 3),

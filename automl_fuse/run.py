@@ -125,6 +125,10 @@ class RunDirectory:
         """Return where a teacher's out-of-fold predictions are kept."""
         return self.root / "teachers" / f"{name}.npy"
 
+    def earlier(self, member: str, fold: int) -> Path:
+        """Return where the model of an earlier run is kept from which one of a fold starts."""
+        return self.root / "earlier" / f"{member}.fold-{fold}.pkl"
+
     def augmented(self, name: str) -> Path:
         """Return where augmented rows, labelled by a teacher, are kept."""
         return self.root / "augmented" / f"{name}.joblib"
@@ -310,8 +314,8 @@ def _make(root: Path) -> None:
 
 _OURS = frozenset(
     {
-        ARTEFACT, "augmented", CONFIGURATION, "encoders", HOLDER, IDENTITY, KEY, LEDGER, LOCK,
-        "log.jsonl", "members", "oof", PIPELINES, REPORT, "runner.joblib", "study.journal",
+        ARTEFACT, "augmented", CONFIGURATION, "earlier", "encoders", HOLDER, IDENTITY, KEY, LEDGER,
+        LOCK, "log.jsonl", "members", "oof", PIPELINES, REPORT, "runner.joblib", "study.journal",
         "teachers", "workers",
     }
 )  # fmt: skip

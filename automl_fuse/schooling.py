@@ -9,7 +9,9 @@ import numpy as np
 
 from automl_fuse.augmentation import paired
 from automl_fuse.encoding import rows_of
+from automl_fuse.hyperparameters import TAUGHT
 from automl_fuse.lessons import (
+    EARLIER_TEACHER,
     SMALLEST,
     mixed,
     read_augmented,
@@ -17,7 +19,7 @@ from automl_fuse.lessons import (
     softened,
     teacher_name,
 )
-from automl_fuse.specs import ALL_ROWS, Rows
+from automl_fuse.specs import ALL_ROWS, Rows, Student
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from automl_fuse.folds import Indices
     from automl_fuse.members import FoldModel
     from automl_fuse.run import RunDirectory
-    from automl_fuse.specs import Array, Floats, Job, LearnerSpec, Matrix, Student
+    from automl_fuse.specs import Array, Floats, Job, LearnerSpec, Matrix
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,13 +112,16 @@ class School:
         deadline : Deadline
             For encoders that must be fitted first.
         """
-        if job.student is None:
-            return rows
         train, held_out = rows
-        lesson = self._originals(job.fold, job.student, model, train)
-        if job.student.copies > 0:
-            copies = self._copies(job.fold, job.student, model, deadline)
-            lesson = lesson.followed_by(copies)
+        if TAUGHT in job.params:
+            lesson = self._of_earlier(job, model, train)
+        elif job.student is None:
+            return rows
+        else:
+            lesson = self._originals(job.fold, job.student, model, train)
+            if job.student.copies > 0:
+                copies = self._copies(job.fold, job.student, model, deadline)
+                lesson = lesson.followed_by(copies)
         weight = self._data.weights(lesson.source)
         taught = Rows(X=lesson.X, y=lesson.labels[:, 0], weight=weight)
         if model.classes:
@@ -128,6 +133,28 @@ class School:
         if spec.soft_labels:
             return taught, held_out
         return repeated(taught), held_out and repeated(held_out)
+
+    def _of_earlier(self, job: Job, model: FoldModel, train: Rows) -> _Lesson:
+        """Return training rows whose labels an earlier pipeline helped to make.
+
+        It has seen none of the rows of this run, so that its labels tell nothing of a fold's
+        validation rows.
+        """
+        source = self._data.split(job.fold, rows_of(model.encoders)).train
+        student = Student(
+            name=job.member, learner=job.learner, params={}, alpha=float(job.params[TAUGHT])
+        )
+        teacher = np.load(self._run.teacher(EARLIER_TEACHER))
+        taught = _in_terms_of(model, teacher[source], student)
+        labels = mixed(_as_outputs(train.y, len(model.classes)), taught, student.alpha)
+        told = np.zeros(len(labels), dtype=bool)
+        told |= np.isfinite(taught).all(axis=1) & (student.alpha == 1.0)
+        return _Lesson(
+            X=train.X,
+            labels=_with_every_class(labels, train.y, model),
+            told=told,
+            source=source,
+        )
 
     def _originals(self, fold: int, student: Student, model: FoldModel, train: Rows) -> _Lesson:
         """Return the training rows: with true labels, or mixed with the teacher's for all rows."""

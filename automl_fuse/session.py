@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from automl_fuse.inventory import Plugins
     from automl_fuse.observers import Observers
     from automl_fuse.run import RunDirectory
-    from automl_fuse.search import SearchOutcome
+    from automl_fuse.search import SearchOutcome, Way
     from automl_fuse.search.ledger import Ledger
     from automl_fuse.search.studies import Storage
     from automl_fuse.specs import Array, CompressorSpec, FusionSpec, LearnerSpec, Loss, MetricSpec
@@ -64,6 +64,7 @@ class Session:
     observers: Observers
     prefer: str
     limits: Limits
+    ways: tuple[Way, ...] = ()
 
     @property
     def guide(self) -> MetricSpec:

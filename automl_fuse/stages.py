@@ -118,6 +118,7 @@ def search(
         ),
         notify,
         session.ledger,
+        session.ways,
     )
     outcome = member_search.run()
     if outcome.interrupted:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from automl_fuse.errors import PluginError
+from automl_fuse.hyperparameters import TARGET
 
 if TYPE_CHECKING:
     from automl_fuse.specs import Array, Floats, Graph, Params, Tensor
 
-TARGET: Final = "target"
-"""Hyperparameter of every learner that the engine keeps to itself: how targets are transformed."""
 IDENTITY: Final = "identity"
 LOG: Final = "log"
 
@@ -167,11 +166,6 @@ def transform_of(params: Params, learner: str) -> str:
             f"this name for the transform of targets, {IDENTITY!r} or {LOG!r}."
         )
     return str(transform)
-
-
-def learner_params(params: Params) -> dict[str, Any]:
-    """Return the hyperparameters that are the learner's own."""
-    return {name: value for name, value in params.items() if name != TARGET}
 
 
 def _offset(y: Array) -> float | None:

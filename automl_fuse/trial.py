@@ -17,11 +17,13 @@ from automl_fuse.encoding import FoldEncoder, TrialData, rows_of
 from automl_fuse.errors import PluginError, RunError
 from automl_fuse.features import with_stored_objects
 from automl_fuse.folds import seed_of
+from automl_fuse.heirlooms import earlier_of
 from automl_fuse.host import Plugins, discover
+from automl_fuse.hyperparameters import learner_params
 from automl_fuse.members import FoldModel, Stored
 from automl_fuse.schooling import School
 from automl_fuse.specs import ALL_ROWS, FitContext, JobResult, Matrix, Rows
-from automl_fuse.targets import TargetScale, learner_params, transform_of
+from automl_fuse.targets import TargetScale, transform_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -241,7 +243,7 @@ class FoldRunner:
             target = TargetScale.of(y, transform_of(job.params, job.learner))
         learner = None
         if features.names and len(classes) != 1:
-            context = self._context(job, len(classes) or 1, deadline)
+            context = self._context(job, classes, deadline)
             learner = Stored(spec.build(learner_params(job.params), context))
         return FoldModel(
             fold=job.fold,
@@ -274,13 +276,14 @@ class FoldRunner:
         )
         return train, held_out
 
-    def _context(self, job: Job, n_classes: int, deadline: Deadline) -> FitContext:
+    def _context(self, job: Job, classes: tuple[int, ...], deadline: Deadline) -> FitContext:
         return FitContext(
             task=self._data.task,
-            n_classes=n_classes,
+            n_classes=len(classes) or 1,
             seed=seed_of(self._data.seed, job.member, job.fold),
             n_threads=self._n_threads,
             deadline=deadline,
+            earlier=earlier_of(self._run, job, classes),
         )
 
     def _prior(self, rows: Array) -> tuple[float, ...]:

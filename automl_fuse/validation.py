@@ -11,6 +11,7 @@ from automl_fuse.specs import (
     Configuration,
     EncoderSpec,
     ExecutorSpec,
+    FineTuning,
     FusionSpec,
     Kind,
     LearnerSpec,
@@ -85,6 +86,11 @@ def _problems_of_kind(spec: Spec) -> Iterator[str]:
             yield f"has encoders {spec.encoders!r}: give a tuple of names, or a function of params"
         if spec.max_rows is not None and spec.max_rows < 1:
             yield f"has max_rows {spec.max_rows!r}: give a positive number, or None"
+        tuning: object = spec.fine_tuning
+        if isinstance(tuning, FineTuning):
+            yield from _portfolio_problems(tuning.portfolio)
+        elif tuning is not None:
+            yield f"has fine_tuning {tuning!r}: give a FineTuning, or None"
     if isinstance(spec, EncoderSpec) and not _is_set_of(spec.kinds, Kind):
         yield f"has kinds {spec.kinds!r}: give a frozenset of at least one Kind"
     if isinstance(spec, MetricSpec) and spec.needs not in ("label", "probability", "value"):

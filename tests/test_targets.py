@@ -11,8 +11,9 @@ import pytest
 import automl_fuse
 from automl_fuse import Settings
 from automl_fuse.errors import PluginError
+from automl_fuse.hyperparameters import learner_params
 from automl_fuse.specs import Tensor
-from automl_fuse.targets import LOG, TargetScale, has_tail, learner_params, transform_of
+from automl_fuse.targets import LOG, TargetScale, has_tail, transform_of
 from automl_fuse.testing._exported import Exported
 
 RNG = np.random.default_rng(0)

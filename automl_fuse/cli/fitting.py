@@ -46,6 +46,8 @@ def add_to(commands: Any) -> None:
     add("--target", help="column to predict")
     add("--output", help="run directory to write: new or empty")
     add("--time-limit", type=time, metavar="TIME", help="60, 90m, 8h, 1h30m; default: 60 seconds")
+    text = "earlier run directory or portable file to start from"
+    add("--transfer-from", metavar="RUN", help=text)
     add("--memory-limit", type=size, metavar="SIZE", help="12GB, of all processes together")
     add("--disk-limit", type=size, metavar="SIZE", help="20GB, of the run directory, about")
     add("--storage", metavar="URL", help="database of the studies, such as sqlite:///studies.db")

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 from automl_fuse.compressing.choosing import Choosing
 from automl_fuse.compressing.making import Making
 from automl_fuse.compressing.mixing import mix
-from automl_fuse.compressing.outcome import FULL, Compressed
+from automl_fuse.compressing.outcome import Compressed
 from automl_fuse.compressing.pricing import PriceList
 from automl_fuse.compressing.stage import Stage
+from automl_fuse.fronts import FULL
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

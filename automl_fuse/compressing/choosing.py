@@ -12,10 +12,11 @@ import numpy as np
 
 from automl_fuse.artefact.writing import checked
 from automl_fuse.compressing.mixing import MIXING_ROWS
-from automl_fuse.compressing.outcome import FULL, Compressed
+from automl_fuse.compressing.outcome import Compressed
 from automl_fuse.errors import ExportError
 from automl_fuse.fronts import (
     BALANCED,
+    FULL,
     SPEED,
     Limits,
     Point,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -11,9 +11,6 @@ if TYPE_CHECKING:
     from automl_fuse.fronts import Point
     from automl_fuse.pipeline import Pipeline
     from automl_fuse.search import TrialFailure
-
-FULL: Final = "all members"
-"""Name of the fused pipeline itself on the front."""
 
 
 @dataclass(frozen=True, kw_only=True)

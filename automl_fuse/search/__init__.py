@@ -3,6 +3,7 @@
 ``studies`` is the only module that imports Optuna.
 """
 
+from automl_fuse.search.arms import Way
 from automl_fuse.search.fusions import FusionChoice, choose_fusion
 from automl_fuse.search.members import MemberSearch
 from automl_fuse.search.mixtures import Mixture, MixtureStudy, fuse_forms
@@ -22,6 +23,7 @@ __all__ = [
     "SearchLimits",
     "SearchOutcome",
     "TrialFailure",
+    "Way",
     "Workshop",
     "choose_fusion",
     "fuse_forms",

@@ -10,9 +10,10 @@ import numpy as np
 
 from automl_fuse.errors import PluginError
 from automl_fuse.folds import seed_of
+from automl_fuse.hyperparameters import TARGET
 from automl_fuse.search.studies import Study
 from automl_fuse.specs import no_space
-from automl_fuse.targets import LOG, TARGET
+from automl_fuse.targets import LOG
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -75,9 +76,28 @@ class Candidate:
     max_rows: int | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Way:
+    """Another way to fit a learner, which competes with the plain one as an arm of its own.
+
+    Attributes
+    ----------
+    label : str
+        What its members' names say of it.
+    spec : LearnerSpec
+        The learner, with the space and the portfolio of this way.
+    discount : float
+        Factor on its merits.
+    """
+
+    label: str
+    spec: LearnerSpec
+    discount: float = 1.0
+
+
 @dataclass(kw_only=True)
 class Arm:
-    """One learner in the search, with one transform of the target.
+    """One learner in the search, in one of the ways in which it can be fitted.
 
     Attributes
     ----------
@@ -85,6 +105,8 @@ class Arm:
         The learner.
     fixed : mapping
         Params that the engine adds to every configuration.
+    label : str
+        What its members' names say of the way, if it is not the plain one.
     discount : float
         Factor on its merits.
     study : Study
@@ -109,6 +131,7 @@ class Arm:
     study: Study
     portfolio: list[Candidate]
     fixed: Params = field(default_factory=dict)
+    label: str = ""
     discount: float = 1.0
     costs: list[tuple[float, float]] = field(default_factory=list)
     rates: list[float] = field(default_factory=list)
@@ -120,8 +143,9 @@ class Arm:
 
     @property
     def name(self) -> str:
-        """The learner, and what is fixed: first part of its members' names."""
-        return "-".join([self.spec.name, *map(str, self.fixed.values())])
+        """The learner, its way, and what is fixed: first part of its members' names."""
+        ways = [self.label] if self.label else []
+        return "-".join([self.spec.name, *ways, *map(str, self.fixed.values())])
 
     @property
     def is_open(self) -> bool:
@@ -181,6 +205,18 @@ def arms_of(spec: LearnerSpec, storage: Storage, seed: int, *, with_log: bool) -
             )
         )
     return arms
+
+
+def arm_of(way: Way, storage: Storage, seed: int) -> Arm:
+    """Return the arm of another way to fit a learner; parameters as for ``arms_of``."""
+    name = f"{way.spec.name}-{way.label}"
+    return Arm(
+        spec=way.spec,
+        study=Study(name, storage, seed_of(seed, "study", name)),
+        portfolio=[Candidate(params=c.params, merit=c.merit) for c in way.spec.portfolio],
+        label=way.label,
+        discount=way.discount,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,11 +13,13 @@ import numpy as np
 
 from automl_fuse.budget import STOP, Deadline, Stopwatch
 from automl_fuse.errors import DiskFullError
+from automl_fuse.hyperparameters import learner_params
 from automl_fuse.search.arms import (
     MAX_FAILURES,
     SAMPLE_ROWS,
     Allowance,
     Choice,
+    arm_of,
     arms_of,
     choose,
 )
@@ -39,10 +41,10 @@ from automl_fuse.search.plateau import Plateau
 from automl_fuse.search.replay import as_details, is_over, replay
 from automl_fuse.search.tally import MIN_GAIN, Tally
 from automl_fuse.specs import Job, JobResult, Shape
-from automl_fuse.targets import learner_params
 from automl_fuse.workers import last_output
 
 if TYPE_CHECKING:
+    from automl_fuse.search.arms import Way
     from automl_fuse.search.studies import Storage
     from automl_fuse.specs import Executor, LearnerSpec, Loss
     from automl_fuse.trial import TrialData
@@ -96,6 +98,8 @@ class MemberSearch:
         Is told of every event and its details.
     ledger : Ledger
         Where it is written what becomes of members; the search goes on from where it ends.
+    ways : sequence of Way
+        Other ways in which learners are fitted.
 
     Raises
     ------
@@ -113,6 +117,7 @@ class MemberSearch:
         limits: SearchLimits,
         notify: Notify,
         ledger: Ledger,
+        ways: Sequence[Way] = (),
     ) -> None:
         self._data = data
         self._executor = executor
@@ -126,6 +131,7 @@ class MemberSearch:
             for spec in learners
             for arm in arms_of(spec, storage, data.seed, with_log=limits.log_targets)
         ]
+        self._arms += [arm_of(way, storage, data.seed) for way in ways]
         self._incumbent = Incumbent(data.y, data.weight, loss, data.validated)
         table_bytes = sum(getattr(v, "nbytes", 0) for v in data.columns.values.values())
         self._tally = Tally(

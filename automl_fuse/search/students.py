@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 from automl_fuse.compression import ask
 from automl_fuse.errors import PluginError
 from automl_fuse.folds import seed_of
+from automl_fuse.hyperparameters import learner_params
 from automl_fuse.search.outcome import TrialFailure
 from automl_fuse.search.studies import Study
 from automl_fuse.search.workshop import Made, Order
 from automl_fuse.specs import Edit, Refit, Selection, Student, no_space
-from automl_fuse.targets import learner_params
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

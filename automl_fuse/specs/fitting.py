@@ -60,6 +60,8 @@ class FitContext:
         Threads to use, at most.
     deadline : Deadline
         Stop between iterations before it passes, keeping what is fitted so far.
+    earlier : Earlier or None
+        What a learner whose spec has ``fine_tuning`` is to start from; None to start afresh.
     """
 
     task: Task
@@ -67,6 +69,7 @@ class FitContext:
     seed: int
     n_threads: int
     deadline: Deadline
+    earlier: Earlier | None = None
 
 
 @runtime_checkable
@@ -78,6 +81,45 @@ class Learner(Protocol):
 
     def predict(self, X: Matrix) -> Floats:
         """Return probabilities (n_rows, n_classes), or values (n_rows, 1) in regression."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Earlier:
+    """A fitted learner of an earlier run, of the same kind, from which another can start.
+
+    It was fitted to other rows, maybe of other columns and other classes: what does not fit is
+    left out.
+
+    Attributes
+    ----------
+    learner : Learner
+        The fitted learner, unpickled: it knows the names of its features if it kept them.
+    outputs : tuple of int
+        For each output of the new learner, the position of the same one among those of the
+        earlier learner: of the same class, or of the same target in regression. -1 for none.
+    """
+
+    learner: Learner
+    outputs: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FineTuning:
+    """How a learner starts from an earlier model of its kind: see ``FitContext.earlier``.
+
+    It is given the params of the earlier member, and those that are drawn here, which override
+    them: how many layers stay as they are, say, and a lower learning rate.
+
+    Attributes
+    ----------
+    space : callable
+        Draws params from a ``Suggest``.
+    portfolio : tuple of Configuration
+        Points of it, tried first.
+    """
+
+    space: Space = no_space
+    portfolio: tuple[Configuration, ...] = (Configuration(),)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,8 +142,8 @@ class LearnerSpec:
     cost : callable
         Predicts the cost of one fold.
     space : callable
-        Draws params from a ``Suggest``. None may be called ``target``: the engine keeps this name
-        for the transform of targets.
+        Draws params from a ``Suggest``. None may be called ``target``, ``earlier`` or ``taught``:
+        the engine keeps these names.
     portfolio : tuple of Configuration
         Configurations tried before any search, best first.
     requires : tuple of str
@@ -113,6 +155,8 @@ class LearnerSpec:
     soft_labels : bool
         Whether ``fit`` reads ``Rows.soft``. For other classifiers the engine repeats each row
         for its likely classes, with weights.
+    fine_tuning : FineTuning or None
+        How it starts from an earlier model, if it can.
     """
 
     name: str
@@ -127,6 +171,7 @@ class LearnerSpec:
     extra: str = ""
     max_rows: int | None = None
     soft_labels: bool = False
+    fine_tuning: FineTuning | None = None
 
     def encoders_for(self, params: Params) -> tuple[str, ...]:
         """Return the names of the encoders that a configuration reads."""

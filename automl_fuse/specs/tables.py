@@ -159,12 +159,16 @@ class Matrix:
         or unseen).
     blocks : tuple of Block
         Features that are parts of an image, a sound, a sequence or a text; none overlap.
+    levels : tuple of tuple of str
+        What the codes of each feature stand for, if that is told: the categories by code for a
+        category, nothing for a number. Empty if it is not.
     """
 
     values: Floats
     names: tuple[str, ...]
     cardinalities: tuple[int, ...]
     blocks: tuple[Block, ...] = ()
+    levels: tuple[tuple[str, ...], ...] = ()
 
     @property
     def categorical(self) -> tuple[int, ...]:
@@ -206,6 +210,7 @@ class Matrix:
                 for start, part in zip(starts, parts, strict=False)
                 for block in part.blocks
             ),
+            levels=_joined_levels(parts),
         )
 
 
@@ -230,3 +235,10 @@ class Rows:
     y: Array
     weight: Floats | None = None
     soft: Floats | None = None
+
+
+def _joined_levels(parts: Sequence[Matrix]) -> tuple[tuple[str, ...], ...]:
+    """Return the levels of matrices side by side: empty if none of them tells any."""
+    if not any(part.levels for part in parts):
+        return ()
+    return tuple(each for part in parts for each in part.levels or ((),) * len(part.names))

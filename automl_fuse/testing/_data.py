@@ -75,6 +75,7 @@ def sample_rows(task: Task, encoders: tuple[str, ...], *, n_rows: int, seed: int
         codes = random.integers(CARDINALITY, size=n_rows).astype(np.float64)
         signal = signal + 0.3 * codes
         category = Matrix(values=codes[:, None], names=("c",), cardinalities=(CARDINALITY,))
+        category = replace(category, levels=(tuple("abcdefgh"[:CARDINALITY]),))
         X = Matrix.concatenate([X, category], n_rows)
     return Rows(X=X, y=sample_target(signal, task, seed + 1))
 

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from automl_fuse.specs import FitContext, Learner, LearnerSpec, Params, Rows, Shape, Task
+from automl_fuse.specs import (
+    Earlier,
+    FitContext,
+    Learner,
+    LearnerSpec,
+    Params,
+    Rows,
+    Shape,
+    Task,
+)
 from automl_fuse.testing._base import (
     Check,
     TickingDeadline,
@@ -35,6 +44,7 @@ from automl_fuse.testing._data import (
     with_missing,
 )
 from automl_fuse.testing.exporting import LEARNER_RULES
+from automl_fuse.testing.starting import STARTING_RULES
 from automl_fuse.testing.teaching import TEACHING_RULES
 
 if TYPE_CHECKING:
@@ -94,6 +104,7 @@ class LearnerCase:
         *,
         deadline: TickingDeadline | None = None,
         params: Params | None = None,
+        earlier: Earlier | None = None,
     ) -> Learner:
         """Build a learner and fit it."""
         context = FitContext(
@@ -102,6 +113,7 @@ class LearnerCase:
             seed=7,
             n_threads=1,
             deadline=deadline or far(),
+            earlier=earlier,
         )
         learner = self.spec.build(self.params if params is None else params, context)
         learner.fit(train, valid)
@@ -349,6 +361,7 @@ _RULES = (
     has_a_sound_portfolio,
     fits_what_its_space_draws,
     estimates_its_cost,
+    *STARTING_RULES,
     *TEACHING_RULES,
     *LEARNER_RULES,
 )

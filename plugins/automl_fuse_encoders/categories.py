@@ -48,12 +48,16 @@ class Codes(_LookedUp):
     than 255 the most frequent keep their own code, and the rest share the last one.
     """
 
+    levels: tuple[tuple[str, ...], ...] = ()
+
     def fit(self, columns: Columns) -> None:
         """Give a code to each category that occurs."""
-        tables, sizes = {}, []
+        tables, sizes, levels = {}, [], []
         for column, counts in varying(columns):
             tables[column.name] = _code_table(counts)
             sizes.append(int(np.nanmax(tables[column.name])) + 1)
+            levels.append(_categories_by_code(column, tables[column.name]))
+        self.levels = tuple(levels)
         self.lookup = Lookup.of(tables, np.empty(0, dtype=np.float32))
         self.cardinalities = tuple(sizes)
 
@@ -63,6 +67,7 @@ class Codes(_LookedUp):
             values=self.lookup(columns).astype(np.float64),
             names=self.lookup.names,
             cardinalities=self.cardinalities,
+            levels=self.levels,
         )
 
 
@@ -173,6 +178,18 @@ def _code_table(counts: NDArray[np.int64]) -> Array:
     table[kept] = np.arange(len(kept))
     table[slots[MAX_CODES:]] = len(kept)
     return table
+
+
+def _categories_by_code(column: Column, table: Array) -> tuple[str, ...]:
+    """Return the category of each code of a table; empty for a code that several share."""
+    codes = table[FIRST_SLOT:]
+    known = np.flatnonzero(~np.isnan(codes))
+    found = [""] * (int(np.nanmax(table)) + 1)
+    shared = np.bincount(codes[known].astype(np.int64), minlength=len(found)) > 1
+    for position in known.tolist():
+        code = int(codes[position])
+        found[code] = "" if shared[code] else column.categories[position]
+    return tuple(found)
 
 
 def _rank_table(counts: NDArray[np.int64]) -> Array:

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from automl_fuse_torch.batching import Batches, Noise, NoNoise
+from automl_fuse_torch.freezing import Frozen
 from automl_fuse_torch.losses import Loss, training_loss, validation_loss
 from automl_fuse_torch.optimiser import AdamW
 from automl_fuse_torch.parameters import Packing, Parameter
@@ -51,7 +52,10 @@ class Network(Protocol):
     """A network of which many members are computed at once."""
 
     def parameters(self) -> Mapping[str, Parameter]:
-        """Return what is learned, in a fixed order."""
+        """Return what is learned, in the order in which rows go through it.
+
+        What stands before the last dot of a name is its layer; the last layer is the head.
+        """
 
     def forward(self, weights: Mapping[str, Any], batch: Mapping[str, Any], noise: Dropping) -> Any:
         """Return scores (n_members, n_rows, n_heads, n_outputs).
@@ -85,6 +89,12 @@ class Member:
         predicts; 0 for the parameters themselves.
     seed : int
         Of the order of rows, and of dropout.
+    frozen : frozenset of str
+        Parameters that stay as they start.
+    thaw : float
+        Share of the training after which they are learned, too.
+    is_trained : bool
+        Whether the weights come from an earlier training: where they start may be the best.
     """
 
     weights: Mapping[str, Array]
@@ -96,6 +106,9 @@ class Member:
     smoothing: float = 0.0
     averaging: float = 0.0
     seed: int = 0
+    frozen: frozenset[str] = frozenset()
+    thaw: float = 1.0
+    is_trained: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,6 +202,8 @@ class _Training:
             self._column(members, "decay"),
             recipe.beta2,
         )
+        self._frozen = Frozen(members, self._packing, device)
+        self._is_trained = any(member.is_trained for member in members)
         self._smoothing = self._column(members, "smoothing").unsqueeze(2)
         seeds = [member.seed for member in members]
         self._noise = Noise([member.dropout for member in members], seeds, device)
@@ -205,6 +220,8 @@ class _Training:
         every = math.ceil(_LEAST_STEPS / steps)
         pace = Pace(deadline, self._recipe.epochs * steps)
         done, total = 0, pace.total(0)
+        if self._is_trained:
+            self._look(0)
         while done < total and self._open:
             order = self._batches.shuffled()
             for step in range(steps):
@@ -229,7 +246,12 @@ class _Training:
         schedule = self._recipe.schedule
         self._noise.scale(schedule.dropout(progress))
         gradient = self._in_parts(lambda: self._gradient(rows, filled))
-        self._optimiser.step(gradient, schedule.rate(progress), schedule.decay(progress))
+        self._optimiser.step(
+            gradient,
+            schedule.rate(progress),
+            schedule.decay(progress),
+            self._frozen.learned(progress),
+        )
         self._averages.update(self._weights)
 
     def _in_parts(self, compute: Callable[[], Any]) -> Any:
@@ -319,6 +341,7 @@ class _Training:
         self._weights = self._weights.detach()[index].requires_grad_()
         self._optimiser.keep(index, self._weights)
         self._averages.keep(index)
+        self._frozen.keep(index)
         self._smoothing = self._smoothing[index]
         self._best.keep(index)
         self._noise.keep(chosen)

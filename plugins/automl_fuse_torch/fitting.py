@@ -11,6 +11,7 @@ import numpy as np
 from automl_fuse.errors import PluginError
 from automl_fuse_torch.inputs import Inputs
 from automl_fuse_torch.model import NetworkModel, constant
+from automl_fuse_torch.starting import Start
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping, Sequence
@@ -116,6 +117,7 @@ class _Planned:
     task: FitTask
     rows: _Prepared
     design: Design
+    start: Start | None
 
     def key(self) -> Hashable:
         """Return what those that train together have in common."""
@@ -129,20 +131,27 @@ class _Planned:
         """Return the member of a training whose tables hold these rows from ``start`` on."""
         from automl_fuse_torch.core import Member
 
-        n_train, knobs = self.rows.n_train, self.design.knobs
+        n_train, knobs, begin = self.rows.n_train, self.design.knobs, self.start
+        weights, frozen = self._initial(), frozenset[str]()
+        if begin is not None:
+            names = self.rows.inputs.names
+            weights, frozen = begin.taken_over(weights, self.design.network, names)
         n_rows = len(next(iter(self.rows.tables.values())))
         has_valid = self.task.valid is not None
         return Member(
-            weights=self._initial(),
+            weights=weights,
             train=start + np.arange(n_train),
             valid=start + np.arange(n_train, n_rows) if has_valid else None,
-            rate=knobs.rate,
+            rate=knobs.rate * (1.0 if begin is None else begin.rate),
             decay=knobs.decay,
             dropout=knobs.dropout,
             # A teacher's labels are soft already.
             smoothing=knobs.smoothing if self.task.train.soft is None else 0.0,
             averaging=knobs.averaging,
             seed=self.task.context.seed,
+            frozen=frozen,
+            thaw=1.0 if begin is None else begin.thaw,
+            is_trained=begin is not None,
         )
 
     def _initial(self) -> dict[str, Any]:
@@ -164,14 +173,16 @@ def _planned(number: int, task: FitTask, prepared: dict[Hashable, _Prepared]) ->
     context = task.context
     if context.task.is_classification and context.n_classes == 1:
         return None
-    key = (id(task.train), id(task.valid), family.flagged_levels)
+    start = Start.of(context.earlier, task.params)
+    earlier = None if start is None else start.inputs
+    key = (id(task.train), id(task.valid), family.flagged_levels, id(earlier))
     if key not in prepared:
-        prepared[key] = _prepare(task, family)
+        prepared[key] = _prepare(task, family, earlier)
     rows = prepared[key]
     if rows.inputs.shape.is_empty:
         return None
     design = family.design(task.params, context, rows.inputs.shape, rows.n_train)
-    return _Planned(number, task, rows, design)
+    return _Planned(number, task, rows, design, start)
 
 
 def _family(learner: str) -> Family:
@@ -187,10 +198,10 @@ def _family(learner: str) -> Family:
     return families[learner]
 
 
-def _prepare(task: FitTask, family: Family) -> _Prepared:
+def _prepare(task: FitTask, family: Family, earlier: Inputs | None) -> _Prepared:
     from automl_fuse_torch.core import GOAL, WEIGHT
 
-    inputs = Inputs.fitted(task.train.X, family.flagged_levels)
+    inputs = Inputs.fitted(task.train.X, family.flagged_levels, earlier)
     blocks = [task.train] if task.valid is None else [task.train, task.valid]
     parts = [
         inputs.tables(rows.X.values)
@@ -250,6 +261,7 @@ def _fit_group(group: Sequence[_Planned], deadline: Deadline, device: Device) ->
             planned.design.network.finished(result.weights),
             is_classification,
             result.epochs if planned.task.valid is not None else 0,
+            result.weights,
         )
         for planned, result in zip(group, trained, strict=True)
     }

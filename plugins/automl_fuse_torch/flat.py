@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from automl_fuse_torch.embeddings import Categories, Periodic, PiecewiseLinear
-from automl_fuse_torch.inputs import CODES, FLAGS, NUMBERS, InputShape
+from automl_fuse_torch.inputs import CODES, FLAGS, NUMBERS, InputNames, InputShape
 from automl_fuse_torch.program import Program
 from automl_fuse_torch.writing import reshaped, side_by_side
 
@@ -66,6 +66,22 @@ class FlatInput:
         """Return what is learned."""
         numbers = self._numbers.parameters() if self.shape.embedded else {}
         return numbers | self._categories.parameters()
+
+    def labels(self, names: InputNames) -> dict[str, dict[int, list[Any]]]:
+        """Return what the places of parameters are for: see ``starting``."""
+        first = dict.fromkeys(self._numbers.parameters() if self.shape.embedded else ())
+        numbers = list(names.numbers[: self.shape.embedded])
+        labels: dict[str, dict[int, list[Any]]] = {name: {0: numbers} for name in first}
+        return labels | {name: {0: list(names.codes)} for name in self._categories.parameters()}
+
+    def places(self, names: InputNames) -> list[Any]:
+        """Return what each feature comes from: an input, and a number."""
+        sources = [*names.numbers, *names.flags, *names.coded]
+        return [
+            (source, place)
+            for source, size in zip(sources, self.sections, strict=True)
+            for place in range(size)
+        ]
 
     def initial(self, rows: Mapping[str, Any], rng: np.random.Generator) -> dict[str, Any]:
         """Draw where the parameters start."""

@@ -24,14 +24,15 @@ from automl_fuse.specs import (
     Suggest,
 )
 from automl_fuse_torch.embeddings import Categories
-from automl_fuse_torch.inputs import CODES, FLAGS, NUMBERS, InputShape
+from automl_fuse_torch.inputs import CODES, FLAGS, NUMBERS, InputNames, InputShape
 from automl_fuse_torch.learner import ENCODERS, Design, Family, Knobs, NetworkLearner, batch_size
 from automl_fuse_torch.parameters import Parameter
 from automl_fuse_torch.schedules import COSINE
+from automl_fuse_torch.starting import FINE_TUNING
 from automl_fuse_torch.writing import dense, normalised, number, reshaped, side_by_side, weight
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Hashable, Mapping, Sequence
 
     from automl_fuse.specs import Array, Floats, Tensor
     from automl_fuse_torch.parameters import Singles
@@ -81,12 +82,26 @@ class FTTransformer:
         if self.shape.codes:
             bias = Parameter(shape=(len(self.shape.codes), width), decay=0.0)
             parameters |= {"categories.bias": bias, **self._categories.parameters()}
-        for name, n_inputs, n_outputs in self._dense_layers():
-            parameters[f"{name}.weight"] = Parameter(shape=(n_inputs, n_outputs))
-            parameters[f"{name}.bias"] = Parameter(shape=(n_outputs,), decay=0.0)
-        for name in self._norms():
-            parameters |= {f"{name}.weight": undecayed, f"{name}.bias": undecayed}
+        sizes = {name: (n_inputs, n_outputs) for name, n_inputs, n_outputs in self._dense_layers()}
+        for name in self._layers():
+            if name in sizes:
+                parameters[f"{name}.weight"] = Parameter(shape=sizes[name])
+                parameters[f"{name}.bias"] = Parameter(shape=sizes[name][1:], decay=0.0)
+            else:
+                parameters |= {f"{name}.weight": undecayed, f"{name}.bias": undecayed}
         return parameters
+
+    def labels(self, names: InputNames, outputs: Sequence[Hashable]) -> dict[str, Any]:
+        """Return what the places of parameters are for: see ``starting``."""
+        lines = [*names.numbers, *names.flags]
+        return {
+            "line.weight": {0: lines},
+            "line.bias": {0: lines},
+            "categories.bias": {0: list(names.coded)},
+            "categories.table": {0: list(names.codes)},
+            "head.weight": {1: outputs},
+            "head.bias": {0: outputs},
+        }
 
     def initial(
         self,
@@ -266,9 +281,14 @@ class FTTransformer:
             ]
         return [*layers, ("head", width, self.n_outputs)]
 
-    def _norms(self) -> list[str]:
-        first = [f"block{i}.first_norm" for i in range(1, self.blocks)]
-        return [*first, *(f"block{i}.norm" for i in range(self.blocks)), "norm"]
+    def _layers(self) -> list[str]:
+        """Return dense layers and norms, in the order in which tokens go through them."""
+        layers = []
+        for i in range(self.blocks):
+            names = ("first_norm",) * (i > 0)
+            names += ("query", "memory", "result", "norm", "inner", "outer")
+            layers += [f"block{i}.{name}" for name in names]
+        return [*layers, "norm", "head"]
 
 
 def _by_token(x: Any, weights: Mapping[str, Any], name: str) -> Any:
@@ -367,4 +387,5 @@ FT_TRANSFORMER = LearnerSpec(
     requires=("torch",),
     extra="torch",
     soft_labels=True,
+    fine_tuning=FINE_TUNING,
 )

@@ -66,6 +66,32 @@ class InputShape:
 
 
 @dataclass(frozen=True, kw_only=True)
+class InputNames:
+    """What each input is, in the order of the inputs: by it, two networks find what they share.
+
+    Attributes
+    ----------
+    numbers : tuple of str
+        Features.
+    flags, codes : tuple of (str, str)
+        A feature and its category, for each flag and each row of the shared table; ``MISSING``
+        for a missing one, and empty for a category that is not told.
+    """
+
+    numbers: tuple[str, ...]
+    flags: tuple[tuple[str, str], ...]
+    codes: tuple[tuple[str, str], ...]
+
+    @property
+    def coded(self) -> tuple[str, ...]:
+        """The features that are embedded."""
+        return tuple(dict.fromkeys(feature for feature, _ in self.codes))
+
+
+MISSING: Final = "\0missing"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Inputs:
     """From features to what networks read.
 
@@ -91,6 +117,8 @@ class Inputs:
         Greatest code of each that ``lookup`` knows.
     lookup : int64 array
         Row in the shared table of embeddings, for missing and then for each code.
+    names : InputNames
+        What each input is.
     """
 
     shape: InputShape
@@ -104,12 +132,20 @@ class Inputs:
     first: NDArray[np.int64]
     most: Floats
     lookup: NDArray[np.int64]
+    names: InputNames
 
     @staticmethod
-    def fitted(X: Matrix, flagged_levels: int) -> Inputs:
-        """Measure the training rows; categories of up to ``flagged_levels`` become flags."""
+    def fitted(X: Matrix, flagged_levels: int, earlier: Inputs | None = None) -> Inputs:
+        """Measure the training rows; categories of up to ``flagged_levels`` become flags.
+
+        Numbers that ``earlier`` knows are scaled as it does: what was learned of them holds.
+        """
         numeric = [j for j, k in enumerate(X.cardinalities) if k == 0]
+        known = {} if earlier is None else earlier.scales()
         scales = {j: _scale(X.values[:, j]) for j in numeric}
+        scales |= {
+            j: known[X.names[j]] for j in numeric if X.names[j] in known and scales[j].factor > 0.0
+        }
         varying = [j for j in numeric if scales[j].factor > 0.0]
         ordered = sorted(varying, key=lambda j: scales[j].is_binary)
         missing = np.isnan(X.values).mean(axis=0)
@@ -138,7 +174,24 @@ class Inputs:
             lookup=np.concatenate(
                 [_integers([])] + [t + s for (_, t), s in zip(lookups, starts[:-1], strict=True)]
             ),
+            names=InputNames(
+                numbers=tuple(X.names[j] for j in ordered),
+                flags=(
+                    *((X.names[j], MISSING) for j in gaps),
+                    *((X.names[j], _category(X, j, int(level))) for j, level in flags),
+                ),
+                codes=tuple(name for j, table in lookups for name in _coded(X, j, table)),
+            ),
         )
+
+    def scales(self) -> dict[str, _Scale]:
+        """Return how each number is scaled, by its feature."""
+        kinds = np.arange(len(self.columns)) >= self.shape.embedded
+        parts = zip(self.names.numbers, self.centre, self.factor, kinds, strict=True)
+        return {
+            name: _Scale(float(centre), float(factor), is_binary=bool(is_binary))
+            for name, centre, factor, is_binary in parts
+        }
 
     def tables(self, values: Floats) -> dict[str, Array]:
         """Return what networks read of features (n_rows, n_features), in single precision."""
@@ -248,6 +301,19 @@ def _categories(
             table[known.astype(np.int64) + 1] = np.arange(len(known)) + 1
             lookups.append((j, table))
     return flags, lookups
+
+
+def _category(X: Matrix, feature: int, code: int) -> str:
+    """Return what a code stands for; empty if that is not told."""
+    levels = X.levels[feature] if X.levels else ()
+    return levels[code] if code < len(levels) else ""
+
+
+def _coded(X: Matrix, feature: int, table: NDArray[np.int64]) -> list[tuple[str, str]]:
+    """Return feature and category for each row of a feature's embeddings."""
+    told = {int(row): _category(X, feature, code) for code, row in enumerate(table[1:]) if row}
+    categories = [told[row] for row in range(1, int(table.max()) + 1)]
+    return [(X.names[feature], each) for each in (MISSING, *categories)]
 
 
 def _columns(writer: Writer, features: Tensor, positions: NDArray[np.int64]) -> Tensor:

@@ -76,6 +76,14 @@ class NetworkModel:
         Whether scores become probabilities.
     epochs : int
         After which it was best; 0 if no validation rows decided that.
+    weights : mapping of str to array
+        Its parameters as they were learned, from which another network can start. Those that
+        are finished as they are take no room of their own, in memory or pickled.
+
+    Attributes
+    ----------
+    inputs, network, weights
+        As above.
     """
 
     def __init__(
@@ -85,9 +93,11 @@ class NetworkModel:
         arrays: Mapping[str, Singles],
         is_classification: bool,
         epochs: int,
+        weights: Mapping[str, Singles],
     ) -> None:
-        self._inputs = inputs
-        self._network = network
+        self.inputs = inputs
+        self.network = network
+        self.weights = dict(weights)
         self._arrays = dict(arrays)
         self._is_classification = is_classification
         self.tuned: dict[str, int] = {"epochs": epochs} if epochs else {}
@@ -97,7 +107,7 @@ class NetworkModel:
         """Return probabilities (n_rows, n_classes), or values (n_rows, 1)."""
         if self._program is None:
             self._program = Program(lambda writer, x: {"result": self._write(writer, x)})
-        size = max(1, _VALUES_AT_ONCE // self._network.hidden_values)
+        size = max(1, _VALUES_AT_ONCE // self.network.hidden_values)
         starts = range(0, len(values), size)
         parts = [self._program.run(values[start : start + size])["result"] for start in starts]
         return np.concatenate(parts)
@@ -107,8 +117,8 @@ class NetworkModel:
         return self._write(graph, features)
 
     def _write(self, writer: Writer, features: Tensor) -> Tensor:
-        inputs = self._inputs.write(writer, features)
-        scores = self._network.write(writer, self._arrays, inputs)
+        inputs = self.inputs.write(writer, features)
+        scores = self.network.write(writer, self._arrays, inputs)
         if self._is_classification:
             scores = writer.node("Softmax", [scores], {"axis": -1})
         heads = writer.constant(np.array([0], dtype=np.int64))

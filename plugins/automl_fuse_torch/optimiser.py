@@ -41,8 +41,12 @@ class AdamW:
         self._square = torch.zeros_like(weights)
         self._count = 0
 
-    def step(self, gradient: Any, rate: float, decay: float) -> None:
-        """Take one step; ``rate`` and ``decay`` are factors of the members' own."""
+    def step(self, gradient: Any, rate: float, decay: float, learned: Any = None) -> None:
+        """Take one step.
+
+        ``rate`` and ``decay`` are factors of the members' own, ``learned`` one for each parameter,
+        (n_members, size): 0 for those that rest.
+        """
         self._count += 1
         unbiased = 1.0 - _BETA1**self._count
         spread = math.sqrt(1.0 - self._beta2**self._count)
@@ -52,8 +56,12 @@ class AdamW:
         update = self._square.sqrt().div_(spread).add_(_EPSILON)
         torch.div(self._mean, update, out=update)
         update.mul_(self._factors)
+        decayed = self._decayed
+        if learned is not None:
+            update.mul_(learned)
+            decayed = decayed * learned
         with torch.no_grad():
-            self._weights.mul_(1.0 - (speeds * self._decays * decay) * self._decayed)
+            self._weights.mul_(1.0 - (speeds * self._decays * decay) * decayed)
             self._weights.addcmul_(update, speeds, value=-1.0 / unbiased)
 
     def keep(self, chosen: Any, weights: Any) -> None:

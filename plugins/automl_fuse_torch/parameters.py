@@ -74,5 +74,9 @@ class Packing:
         values = self._parameters.values()
         return self._repeated([parameter.rate * parameter.decay for parameter in values])
 
+    def mask(self, names: frozenset[str]) -> Singles:
+        """Return 1 for each number of the parameters of these names, 0 for the others."""
+        return self._repeated([float(name in names) for name in self._parameters])
+
     def _repeated(self, values: list[float]) -> Singles:
         return np.repeat(np.array(values, dtype=np.float32), self._sizes)

@@ -27,13 +27,14 @@ from automl_fuse_torch.flat import FlatInput
 from automl_fuse_torch.learner import ENCODERS, Design, Family, Knobs, NetworkLearner
 from automl_fuse_torch.parameters import Parameter
 from automl_fuse_torch.schedules import REALMLP as SCHEDULE
+from automl_fuse_torch.starting import FINE_TUNING
 from automl_fuse_torch.writing import dense, mish, reshaped, selu, weight
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Hashable, Mapping, Sequence
 
     from automl_fuse.specs import Array, Floats, Tensor
-    from automl_fuse_torch.inputs import InputShape
+    from automl_fuse_torch.inputs import InputNames, InputShape
     from automl_fuse_torch.parameters import Singles
     from automl_fuse_torch.program import Writer
 
@@ -104,6 +105,12 @@ class RealMLP:
             arrays[f"{i}.blend"] = np.ones(n_outputs)
             signal = _activated(made + bias, self.is_classification)
         return arrays | {f"{self.depth}.weight": np.zeros(last), f"{self.depth}.bias": prior}
+
+    def labels(self, names: InputNames, outputs: Sequence[Hashable]) -> dict[str, Any]:
+        """Return what the places of parameters are for: see ``starting``."""
+        places, last = self.flat.places(names), str(self.depth)
+        head = {f"{last}.weight": {1: outputs}, f"{last}.bias": {0: outputs}}
+        return {**self.flat.labels(names), "scale": {0: places}, "0.weight": {0: places}, **head}
 
     def forward(self, weights: Mapping[str, Any], batch: Mapping[str, Any], noise: Any) -> Any:
         """Compute in torch: see ``core.Network``."""
@@ -265,4 +272,5 @@ REALMLP = LearnerSpec(
     requires=("torch",),
     extra="torch",
     soft_labels=True,
+    fine_tuning=FINE_TUNING,
 )

@@ -28,13 +28,14 @@ from automl_fuse_torch.flat import FlatInput
 from automl_fuse_torch.learner import ENCODERS, Design, Family, Knobs, NetworkLearner, batch_size
 from automl_fuse_torch.parameters import Parameter
 from automl_fuse_torch.schedules import COSINE
+from automl_fuse_torch.starting import FINE_TUNING
 from automl_fuse_torch.writing import dense, reshaped, weight
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Hashable, Mapping, Sequence
 
     from automl_fuse.specs import Array, Floats, Tensor
-    from automl_fuse_torch.inputs import InputShape
+    from automl_fuse_torch.inputs import InputNames, InputShape
     from automl_fuse_torch.parameters import Singles
     from automl_fuse_torch.program import Writer
 
@@ -100,6 +101,12 @@ class TabM:
         arrays["last.weight"] = rng.uniform(-bound, bound, size=last)
         arrays["last.bias"] = np.tile(prior, (self.heads, 1))
         return arrays
+
+    def labels(self, names: InputNames, outputs: Sequence[Hashable]) -> dict[str, Any]:
+        """Return what the places of parameters are for: see ``starting``."""
+        places = self.flat.places(names)
+        head = {"last.weight": {2: outputs}, "last.bias": {1: outputs}}
+        return {**self.flat.labels(names), "adapter": {1: places}, "0.weight": {0: places}, **head}
 
     def forward(self, weights: Mapping[str, Any], batch: Mapping[str, Any], noise: Any) -> Any:
         """Compute in torch: see ``core.Network``."""
@@ -235,4 +242,5 @@ TABM = LearnerSpec(
     requires=("torch",),
     extra="torch",
     soft_labels=True,
+    fine_tuning=FINE_TUNING,
 )

@@ -1,0 +1,272 @@
+"""What an earlier run offers to a new one: configurations, weights to start from, a teacher."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from automl_fuse.budget import Stopwatch
+from automl_fuse.errors import AutoFuseError, DataError
+from automl_fuse.heirlooms import Heirloom, keep_heirlooms
+from automl_fuse.lessons import EARLIER_TEACHER
+from automl_fuse.run import write_array
+from automl_fuse.specs import Configuration
+from automl_fuse.transfer.overlap import known_share
+from automl_fuse.transfer.points import NotAPoint, point_of
+from automl_fuse.transfer.ways import taught_way, tuned_way
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from automl_fuse.members import FoldModel, Member
+    from automl_fuse.run import RunDirectory
+    from automl_fuse.search import Way
+    from automl_fuse.specs import Floats, LearnerSpec
+    from automl_fuse.table import Dataset
+    from automl_fuse.transfer.sources import Source
+    from automl_fuse.trial import TrialData
+
+MOST_KNOWN: Final = 0.05
+"""Share of rows, at most, that the earlier run may have seen for its models to be used."""
+MEMBERS_TO_START_FROM: Final = 2
+"""Members of a learner, at most, from whose models others start: the heaviest."""
+TEACHING_SHARE: Final = 0.1
+"""Share of the time limit that the teacher's labels may take."""
+TIMED_ROWS: Final = 100
+"""Rows whose labels tell how long all will take."""
+MERIT_STEP: Final = 0.001
+"""By how much the merit of an earlier configuration is below that of the one before it."""
+
+
+@dataclass(kw_only=True)
+class Offer:
+    """What an earlier run offers.
+
+    Attributes
+    ----------
+    learners : list of LearnerSpec
+        Those of this run, the earlier configurations first in their portfolios.
+    ways : list of Way
+        Other ways to fit them: from earlier weights, with the earlier pipeline as teacher.
+    notes : list of str
+        What could not be used, and why.
+    summary : dict
+        What the report says of it, as JSON values.
+    """
+
+    learners: list[LearnerSpec]
+    ways: list[Way] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    summary: dict[str, Any] = field(default_factory=dict)
+
+
+def offered(
+    source: Source,
+    learners: Sequence[LearnerSpec],
+    dataset: Dataset,
+    data: TrialData,
+    run: RunDirectory,
+    seconds: float,
+) -> Offer:
+    """Return what an earlier run offers to this one, and write what trials read of it.
+
+    Parameters
+    ----------
+    source : Source
+        The earlier run.
+    learners : sequence of LearnerSpec
+        Those that fit this table.
+    dataset, data : Dataset, TrialData
+        This run's rows.
+    run : RunDirectory
+        Where earlier models and the teacher's labels are written.
+    seconds : float
+        Time limit of the run.
+    """
+    offer = Offer(learners=list(learners))
+    _offer_configurations(offer, source)
+    known = _share_seen(offer, source, dataset)
+    started: dict[str, list[Member]] = {}
+    is_taught = False
+    if known <= MOST_KNOWN:
+        is_taught = _offer_teacher(offer, source, dataset, data, run, seconds)
+        started = _offer_weights(offer, source, dataset, data, run, is_taught=is_taught)
+    offer.summary = {
+        "source": source.name,
+        "configurations": [each.member for each in source.configurations],
+        "weights": [member.name for members in started.values() for member in members],
+        "teacher": is_taught,
+        "known_rows": known,
+        "notes": offer.notes,
+    }
+    return offer
+
+
+# --------------------------------------------------------------------------- configurations
+
+
+def _offer_configurations(offer: Offer, source: Source) -> None:
+    """Put the earlier configurations before the others of each learner's portfolio."""
+    first: dict[str, list[Configuration]] = {spec.name: [] for spec in offer.learners}
+    spaces = {spec.name: spec.space for spec in offer.learners}
+    for position, known in enumerate(source.configurations):
+        if known.learner not in first:
+            offer.notes.append(
+                f"Member {known.member!r} of the earlier run is left out: its learner "
+                f"{known.learner!r} is not installed, not wanted, or does not fit this table."
+            )
+            continue
+        try:
+            params = point_of(spaces[known.learner], known.params)
+        except NotAPoint as error:
+            offer.notes.append(
+                f"Member {known.member!r} of the earlier run is left out: it is no point of the "
+                f"space of {known.learner!r} here ({error})."
+            )
+            continue
+        merit = max(0.5, 1.0 - MERIT_STEP * position)
+        if params not in [dict(each.params) for each in first[known.learner]]:
+            first[known.learner].append(Configuration(params=params, merit=merit))
+    offer.learners = [_led(spec, first[spec.name]) for spec in offer.learners]
+
+
+def _led(spec: LearnerSpec, first: Sequence[Configuration]) -> LearnerSpec:
+    earlier = [dict(each.params) for each in first]
+    others = [each for each in spec.portfolio if dict(each.params) not in earlier]
+    return replace(spec, portfolio=(*first, *others)) if first else spec
+
+
+# --------------------------------------------------------------------------- rows that were seen
+
+
+def _share_seen(offer: Offer, source: Source, dataset: Dataset) -> float:
+    """Return which share of the rows the earlier run has seen, as far as that can be told."""
+    share = None
+    # Without a column that the earlier table had, rows cannot be compared.
+    with contextlib.suppress(DataError):
+        if source.rows is not None:
+            columns = source.pipeline.schema.convert(dataset.table)
+            share = known_share(source.rows, columns)
+    if share is None:
+        offer.notes.append(
+            "Whether the earlier run has seen rows of this table cannot be told: where it has, "
+            "scores of members that start from it, or learn from it, are too good."
+        )
+        return 0.0
+    if share > MOST_KNOWN:
+        offer.notes.append(
+            f"About {share:.0%} of the rows were training rows of the earlier run: only its "
+            "configurations are used, as its models cannot be scored on rows that they know."
+        )
+    return share
+
+
+# --------------------------------------------------------------------------- teacher
+
+
+def _offer_teacher(
+    offer: Offer,
+    source: Source,
+    dataset: Dataset,
+    data: TrialData,
+    run: RunDirectory,
+    seconds: float,
+) -> bool:
+    """Write the earlier pipeline's labels of all rows; return whether there are any."""
+    places = _places(source, dataset)
+    if source.target != dataset.target or min(places) < 0:
+        offer.notes.append(
+            "The earlier pipeline cannot teach: it predicts another target, or other classes."
+        )
+        return False
+    try:
+        labels = _labels(source, dataset, seconds)
+    except AutoFuseError as error:
+        offer.notes.append(f"The earlier pipeline cannot teach: {error}")
+        return False
+    if labels is None:
+        offer.notes.append(
+            f"The earlier pipeline does not teach: its labels would take more than "
+            f"{TEACHING_SHARE:.0%} of the time limit."
+        )
+        return False
+    if data.task.is_classification:
+        labels = np.maximum(labels[:, list(places)], 1e-12)
+        labels /= labels.sum(axis=1, keepdims=True)
+    write_array(run.teacher(EARLIER_TEACHER), labels)
+    offer.ways += [taught_way(spec) for spec in offer.learners]
+    return True
+
+
+def _labels(source: Source, dataset: Dataset, seconds: float) -> Floats | None:
+    """Return what the earlier pipeline predicts for all rows; None if that takes too long."""
+    n_rows = dataset.table.n_rows
+    columns = source.pipeline.schema.convert(dataset.table)
+    some = np.arange(min(TIMED_ROWS, n_rows))
+    watch = Stopwatch()
+    source.pipeline.predict_typed(columns.take(some))
+    if watch.seconds() * n_rows / len(some) > TEACHING_SHARE * seconds:
+        return None
+    return source.pipeline.predict_typed(columns)[1]
+
+
+def _places(source: Source, dataset: Dataset) -> tuple[int, ...]:
+    """Return where each class of this run is among those of the earlier one; -1 for nowhere.
+
+    In regression, and where one of the two is: 0 for the same target.
+    """
+    if source.classes is None or dataset.classes is None:
+        is_same = source.classes is None and dataset.classes is None
+        return (0 if is_same and source.target == dataset.target else -1,)
+    known = {label: place for place, label in enumerate(source.classes.tolist())}
+    return tuple(known.get(label, -1) for label in dataset.classes.tolist())
+
+
+# --------------------------------------------------------------------------- weights
+
+
+def _offer_weights(
+    offer: Offer,
+    source: Source,
+    dataset: Dataset,
+    data: TrialData,
+    run: RunDirectory,
+    *,
+    is_taught: bool,
+) -> dict[str, list[Member]]:
+    """Write the models from which others can start; return their members by learner."""
+    started: dict[str, list[Member]] = {}
+    if source.task.is_classification is not data.task.is_classification:
+        return started
+    shares = {known.member: known.weight for known in source.configurations}
+    ranked = sorted(source.members, key=lambda member: -shares.get(member.name, 0.0))
+    places = _places(source, dataset)
+    for spec in offer.learners:
+        if spec.fine_tuning is None:
+            continue
+        points: dict[str, Mapping[str, Any]] = {}
+        for member in ranked:
+            models = [_heirloom(model, places) for model in member.folds]
+            usable = [model for model in models if model is not None]
+            if member.learner != spec.name or not usable or len(points) == MEMBERS_TO_START_FROM:
+                continue
+            try:
+                points[member.name] = point_of(spec.space, member.params)
+            except NotAPoint:
+                continue  # said of its configuration
+            keep_heirlooms(run, member.name, usable, len(data.folds))
+            started.setdefault(spec.name, []).append(member)
+        if points:
+            offer.ways.append(tuned_way(spec, points, is_taught=is_taught))
+    return started
+
+
+def _heirloom(model: FoldModel, places: tuple[int, ...]) -> Heirloom | None:
+    """Return a fold model's learner, and where this run's classes are among what it predicts."""
+    if model.learner is None:
+        return None
+    known = {code: place for place, code in enumerate(model.classes)} or {0: 0}
+    return Heirloom(learner=model.learner, outputs=tuple(known.get(code, -1) for code in places))
