@@ -24,7 +24,7 @@ from automl_fuse.search.collecting import collected, fold_losses
 from automl_fuse.search.incumbent import Incumbent
 from automl_fuse.search.outcome import FinishedMember, SearchLimits, SearchOutcome, TrialFailure
 from automl_fuse.search.plateau import Plateau
-from automl_fuse.specs import Job, JobResult, Shape
+from automl_fuse.specs import Job, JobResult
 from automl_fuse.targets import learner_params
 
 if TYPE_CHECKING:
@@ -122,12 +122,7 @@ class MemberSearch:
         ]
         covered = np.unique(np.concatenate([fold.valid for fold in data.folds]))
         self._incumbent = Incumbent(data.y, data.weight, loss, covered)
-        self._shape = Shape(
-            n_rows=max(len(fold.train) for fold in data.folds),
-            n_features=max(1, len(data.columns.columns)),
-            n_classes=data.n_classes,
-            task=data.task,
-        )
+        self._shape = data.fold_shape
         self._open: dict[str, _Open] = {}
         self._unwanted: dict[tuple[str, int], tuple[Job, Stopwatch]] = {}
         self._finished: list[FinishedMember] = []

@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from automl_fuse_torch.program import DOUBLE, INTEGER, Program
-from automl_fuse_torch.writing import number, side_by_side
+from automl_fuse.specs import Kind
+from automl_fuse_torch.program import DOUBLE, INTEGER, SINGLE, Program
+from automl_fuse_torch.writing import number, reshaped, side_by_side
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from automl_fuse.specs import Array, Floats, Matrix, Tensor
+    from automl_fuse.specs import Array, Block, Floats, Matrix, Tensor
     from automl_fuse_torch.program import Writer
 
 NUMBERS: Final = "numbers"
@@ -28,8 +29,36 @@ CODES: Final = "codes"
 _FARTHEST: Final = 1e6
 """Scaled numbers are cut here, so that infinities cannot overflow."""
 _CLIP: Final = 3.0
-_ROWS_AT_ONCE: Final = 1 << 16
-"""Rows that are read at once: what lies in between is in double precision."""
+_VALUES_AT_ONCE: Final = 1 << 21
+"""Features that are read at once: what lies in between is in double precision."""
+_FARTHEST_IN_BLOCKS: Final = 100.0
+"""The same for blocks, which are scaled by their encoders."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockShape:
+    """What the shape of a branch depends on: see ``specs.Block``.
+
+    Attributes
+    ----------
+    kind : Kind
+        What it holds.
+    shape : tuple of int
+        Of one row.
+    n_tokens : int
+        Codes of a text, as a round number, so that the texts of all folds mostly have one shape.
+    """
+
+    kind: Kind
+    shape: tuple[int, ...]
+    n_tokens: int = 0
+
+    @staticmethod
+    def of(block: Block) -> BlockShape:
+        """Return the shape of a block."""
+        step = 1 << max(0, block.n_tokens.bit_length() - 3)
+        n_tokens = -(-block.n_tokens // step) * step
+        return BlockShape(kind=block.kind, shape=block.shape, n_tokens=n_tokens)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,12 +76,15 @@ class InputShape:
     codes : tuple of int
         For each other category, its codes: 0 for missing and unseen, 1 … for its levels. Codes
         count on from one category to the next, so that all of them share one table.
+    blocks : tuple of BlockShape
+        Images, sounds, sequences and texts.
     """
 
     embedded: int
     plain: int
     flags: int
     codes: tuple[int, ...]
+    blocks: tuple[BlockShape, ...] = ()
 
     @property
     def numbers(self) -> int:
@@ -60,9 +92,14 @@ class InputShape:
         return self.embedded + self.plain
 
     @property
+    def is_flat(self) -> bool:
+        """Whether there is anything that is in no block."""
+        return bool(self.numbers or self.flags or self.codes)
+
+    @property
     def is_empty(self) -> bool:
         """Whether there is nothing to learn from."""
-        return not (self.numbers or self.flags or self.codes)
+        return not (self.is_flat or self.blocks)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +128,8 @@ class Inputs:
         Greatest code of each that ``lookup`` knows.
     lookup : int64 array
         Row in the shared table of embeddings, for missing and then for each code.
+    blocks : tuple of Block
+        Where the blocks are.
     """
 
     shape: InputShape
@@ -104,11 +143,24 @@ class Inputs:
     first: NDArray[np.int64]
     most: Floats
     lookup: NDArray[np.int64]
+    blocks: tuple[Block, ...] = ()
 
     @staticmethod
-    def fitted(X: Matrix, flagged_levels: int) -> Inputs:
-        """Measure the training rows; categories of up to ``flagged_levels`` become flags."""
-        numeric = [j for j, k in enumerate(X.cardinalities) if k == 0]
+    def fitted(X: Matrix, flagged_levels: int, *, reads_blocks: bool = False) -> Inputs:
+        """Measure the training rows.
+
+        Parameters
+        ----------
+        X : Matrix
+            Their features.
+        flagged_levels : int
+            Levels up to which a category becomes flags.
+        reads_blocks : bool
+            Whether blocks are read as such, or as plain numbers.
+        """
+        blocks = X.blocks if reads_blocks else ()
+        plain = X.plain if reads_blocks else range(len(X.names))
+        numeric = [j for j in plain if X.cardinalities[j] == 0]
         scales = {j: _scale(X.values[:, j]) for j in numeric}
         varying = [j for j in numeric if scales[j].factor > 0.0]
         ordered = sorted(varying, key=lambda j: scales[j].is_binary)
@@ -123,6 +175,7 @@ class Inputs:
             plain=sum(scales[j].is_binary for j in varying),
             flags=len(gaps) + len(flags),
             codes=codes,
+            blocks=tuple(map(BlockShape.of, blocks)),
         )
         return Inputs(
             shape=shape,
@@ -138,13 +191,15 @@ class Inputs:
             lookup=np.concatenate(
                 [_integers([])] + [t + s for (_, t), s in zip(lookups, starts[:-1], strict=True)]
             ),
+            blocks=blocks,
         )
 
     def tables(self, values: Floats) -> dict[str, Array]:
         """Return what networks read of features (n_rows, n_features), in single precision."""
         program = Program(self.write)
-        starts = range(0, len(values), _ROWS_AT_ONCE)
-        made = [_singles(program.run(values[start : start + _ROWS_AT_ONCE])) for start in starts]
+        size = max(1, _VALUES_AT_ONCE // values.shape[1])
+        starts = range(0, len(values), size)
+        made = [_singles(program.run(values[start : start + size])) for start in starts]
         return {name: np.concatenate([part[name] for part in made]) for name in made[0]}
 
     def write(self, writer: Writer, features: Tensor) -> dict[str, Tensor]:
@@ -156,6 +211,10 @@ class Inputs:
             written[FLAGS] = self._flags(writer, features)
         if self.shape.codes:
             written[CODES] = self._codes(writer, features)
+        for place, block in enumerate(self.blocks):
+            written[f"block{place}"] = _block(writer, features, block)
+            if block.kind is not Kind.IMAGE:
+                written[f"block{place}.steps"] = _steps(writer, features, block)
         return written
 
     def _numbers(self, writer: Writer, features: Tensor) -> Tensor:
@@ -192,10 +251,39 @@ class Inputs:
         return writer.node("Gather", [writer.constant(self.lookup), places], {"axis": 0})
 
 
+def _block(writer: Writer, features: Tensor, block: Block) -> Tensor:
+    """Write a block as (n_rows, *shape): codes of a text, else numbers in single precision."""
+    raw = _columns(writer, features, np.arange(block.columns.start, block.columns.stop))
+    is_text = block.kind is Kind.TEXT
+    low = 0.0 if is_text else -_FARTHEST_IN_BLOCKS
+    high = block.n_tokens - 1.0 if is_text else _FARTHEST_IN_BLOCKS
+    # Encoders give neither gaps nor numbers beyond: others may.
+    cut = _within(writer, raw, low, high)
+    made = writer.node("Cast", [cut], {"to": INTEGER if is_text else SINGLE})
+    return reshaped(writer, made, -1, *block.shape)
+
+
+def _steps(writer: Writer, features: Tensor, block: Block) -> Tensor:
+    """Write the steps of each row that are used, (n_rows, 1); of none, the first counts."""
+    most = float(block.shape[0])
+    place = block.start if block.length is None else block.length
+    raw = _columns(writer, features, _integers([place]))
+    least = most if block.length is None else 1.0
+    return writer.node("Cast", [_within(writer, raw, least, most)], {"to": SINGLE})
+
+
+def _within(writer: Writer, x: Tensor, low: float, high: float) -> Tensor:
+    """Cut numbers, after missing ones became 0."""
+    x = writer.node("Where", [writer.node("IsNaN", [x]), number(writer, 0.0), x])
+    x = writer.node("Max", [x, number(writer, low)])
+    return writer.node("Min", [x, number(writer, high)])
+
+
 def _singles(tables: dict[str, Array]) -> dict[str, Array]:
     """Round all but codes to single precision."""
     return {
-        name: table if name == CODES else table.astype(np.float32) for name, table in tables.items()
+        name: table if table.dtype.kind == "i" else table.astype(np.float32, copy=False)
+        for name, table in tables.items()
     }
 
 
