@@ -75,6 +75,32 @@ _SORTS: Final[Mapping[str, _Sort]] = {
     "image_cnn": _Sort(
         kinds=(Kind.IMAGE,), bodies=(Body.RESIDUAL,), width=16, depth=3, epochs=40, merit=0.9
     ),
+    "audio_cnn": _Sort(
+        kinds=(Kind.AUDIO,), bodies=(Body.RESIDUAL,), width=16, depth=3, epochs=40, merit=0.9
+    ),
+    "audio_lstm": _Sort(
+        kinds=(Kind.AUDIO,), bodies=(Body.LSTM,), width=64, depth=1, epochs=40, merit=0.8
+    ),
+    "sequence_cnn": _Sort(
+        kinds=(Kind.SEQUENCE,), bodies=(Body.TEMPORAL,), width=32, depth=2, epochs=40, merit=0.9
+    ),
+    "sequence_rnn": _Sort(
+        kinds=(Kind.SEQUENCE,),
+        bodies=(Body.GRU, Body.LSTM),
+        width=32,
+        depth=1,
+        epochs=40,
+        merit=0.8,
+    ),
+    "sequence_transformer": _Sort(
+        kinds=(Kind.SEQUENCE,), bodies=(Body.ATTENTION,), width=32, depth=2, epochs=40, merit=0.7
+    ),
+    "text_rnn": _Sort(
+        kinds=(Kind.TEXT,), bodies=(Body.LSTM, Body.GRU), width=64, depth=1, epochs=20, merit=0.8
+    ),
+    "text_transformer": _Sort(
+        kinds=(Kind.TEXT,), bodies=(Body.ATTENTION,), width=64, depth=2, epochs=20, merit=0.7
+    ),
 }
 
 
