@@ -6,7 +6,7 @@ Fitted on training rows; written once, for training, for predicting and for grap
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import numpy as np
 
@@ -34,6 +34,9 @@ _VALUES_AT_ONCE: Final = 1 << 21
 _FARTHEST_IN_BLOCKS: Final = 100.0
 """The same for blocks, which are scaled by their encoders."""
 
+Group: TypeAlias = tuple["Block", ...]
+"""Blocks that are read as one."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class BlockShape:
@@ -54,11 +57,15 @@ class BlockShape:
     n_tokens: int = 0
 
     @staticmethod
-    def of(block: Block) -> BlockShape:
-        """Return the shape of a block."""
-        step = 1 << max(0, block.n_tokens.bit_length() - 3)
-        n_tokens = -(-block.n_tokens // step) * step
-        return BlockShape(kind=block.kind, shape=block.shape, n_tokens=n_tokens)
+    def of(group: Group) -> BlockShape:
+        """Return the shape of blocks that are read as one."""
+        first = group[0]
+        shape = first.shape
+        if len(group) > 1:
+            shape = (shape[0], sum(block.shape[1] for block in group))
+        step = 1 << max(0, first.n_tokens.bit_length() - 3)
+        n_tokens = -(-first.n_tokens // step) * step
+        return BlockShape(kind=first.kind, shape=shape, n_tokens=n_tokens)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,8 +135,9 @@ class Inputs:
         Greatest code of each that ``lookup`` knows.
     lookup : int64 array
         Row in the shared table of embeddings, for missing and then for each code.
-    blocks : tuple of Block
-        Where the blocks are.
+    blocks : tuple of tuple of Block
+        Where the blocks are. Sequences that are of equal length in all training rows are read as
+        the channels of one.
     """
 
     shape: InputShape
@@ -143,7 +151,7 @@ class Inputs:
     first: NDArray[np.int64]
     most: Floats
     lookup: NDArray[np.int64]
-    blocks: tuple[Block, ...] = ()
+    blocks: tuple[Group, ...] = ()
 
     @staticmethod
     def fitted(X: Matrix, flagged_levels: int, *, reads_blocks: bool = False) -> Inputs:
@@ -158,7 +166,7 @@ class Inputs:
         reads_blocks : bool
             Whether blocks are read as such, or as plain numbers.
         """
-        blocks = X.blocks if reads_blocks else ()
+        blocks = _groups(X) if reads_blocks else ()
         plain = X.plain if reads_blocks else range(len(X.names))
         numeric = [j for j in plain if X.cardinalities[j] == 0]
         scales = {j: _scale(X.values[:, j]) for j in numeric}
@@ -211,10 +219,11 @@ class Inputs:
             written[FLAGS] = self._flags(writer, features)
         if self.shape.codes:
             written[CODES] = self._codes(writer, features)
-        for place, block in enumerate(self.blocks):
-            written[f"block{place}"] = _block(writer, features, block)
-            if block.kind is not Kind.IMAGE:
-                written[f"block{place}.steps"] = _steps(writer, features, block)
+        for place, group in enumerate(self.blocks):
+            parts = [_block(writer, features, block) for block in group]
+            written[f"block{place}"] = side_by_side(writer, parts, axis=2)
+            if group[0].kind is not Kind.IMAGE:
+                written[f"block{place}.steps"] = _steps(writer, features, group[0])
         return written
 
     def _numbers(self, writer: Writer, features: Tensor) -> Tensor:
@@ -249,6 +258,17 @@ class Inputs:
         places = writer.node("Cast", [codes], {"to": INTEGER})
         places = writer.node("Add", [places, writer.constant(self.first + 1)])
         return writer.node("Gather", [writer.constant(self.lookup), places], {"axis": 0})
+
+
+def _groups(X: Matrix) -> tuple[Group, ...]:
+    """Return blocks, those that are channels of one sequence together."""
+    groups: dict[object, list[Block]] = {}
+    for block in X.blocks:
+        key: object = block.start
+        if block.kind is Kind.SEQUENCE and block.length is not None:
+            key = (block.shape[0], X.values[:, block.length].tobytes())
+        groups.setdefault(key, []).append(block)
+    return tuple(map(tuple, groups.values()))
 
 
 def _block(writer: Writer, features: Tensor, block: Block) -> Tensor:
