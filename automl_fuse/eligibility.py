@@ -79,10 +79,10 @@ def _misfit(spec: LearnerSpec, data: TrialData, plugins: Plugins) -> str:
     n_rows = max(len(fold.train) for fold in data.folds)
     if spec.max_rows is not None and n_rows > spec.max_rows:
         return f"it is limited to {spec.max_rows} rows, and a fold has {n_rows}"
-    kinds = [column.kind for column in data.columns.columns]
-    if not _kinds_read(spec, plugins).intersection(kinds):
+    columns = data.columns.columns
+    if not _kinds_read(spec, plugins) & {column.kind for column in columns}:
         return "no encoder reads its columns"
-    return spec.misfit(kinds)
+    return spec.misfit(columns)
 
 
 def _kinds_read(spec: LearnerSpec, plugins: Plugins) -> frozenset[Kind]:

@@ -10,7 +10,7 @@ from automl_fuse.specs.space import Configuration, Space, no_space
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from automl_fuse.specs.tables import Columns, Matrix, Rows
+    from automl_fuse.specs.tables import Column, Columns, Matrix, Rows
     from automl_fuse.specs.words import Array, Floats, Kind, Params, Task
 
 
@@ -112,7 +112,7 @@ class Learner(Protocol):
         """Return probabilities (n_rows, n_classes), or values (n_rows, 1) in regression."""
 
 
-def any_columns(kinds: Sequence[Kind]) -> str:  # noqa: ARG001 - others look at them
+def any_columns(columns: Sequence[Column]) -> str:  # noqa: ARG001 - others look at them
     """Return that a table of any columns will do."""
     return ""
 
@@ -151,7 +151,7 @@ class LearnerSpec:
         Whether ``fit`` reads ``Rows.soft``. For other classifiers the engine repeats each row
         for its likely classes, with weights.
     misfit : callable
-        Given the kind of each column of a table, says why this learner is not for it, as in
+        Given the columns of a table, says why this learner is not for it, as in
         ``"it needs an image column"``; an empty text if it is. By default any columns will do of
         which an encoder reads one.
     """
@@ -168,7 +168,7 @@ class LearnerSpec:
     extra: str = ""
     max_rows: int | None = None
     soft_labels: bool = False
-    misfit: Callable[[Sequence[Kind]], str] = any_columns
+    misfit: Callable[[Sequence[Column]], str] = any_columns
 
     def encoders_for(self, params: Params) -> tuple[str, ...]:
         """Return the names of the encoders that a configuration reads."""

@@ -178,12 +178,13 @@ def _planned(number: int, task: FitTask, prepared: dict[Hashable, _Prepared]) ->
 
 
 def _family(learner: str) -> Family:
-    from automl_fuse_torch import ft_transformer, media, realmlp, tabm
+    from automl_fuse_torch import factorisation, ft_transformer, media, realmlp, tabm
 
     families = {
         "realmlp": realmlp.FAMILY,
         "tabm": tabm.FAMILY,
         "ft_transformer": ft_transformer.FAMILY,
+        "factorisation": factorisation.FAMILY,
         **media.FAMILIES,
     }
     if learner not in families:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from automl_fuse.specs import (
     ALL_TASKS,
+    Column,
     Configuration,
     FitContext,
     Kind,
@@ -203,9 +204,9 @@ def _portfolio(sort: _Sort) -> tuple[Configuration, ...]:
     )
 
 
-def _misfit(sort: _Sort, kinds: Sequence[Kind]) -> str:
+def _misfit(sort: _Sort, columns: Sequence[Column]) -> str:
     """Return why a table's columns are none for a learner: see ``LearnerSpec``."""
-    if set(sort.kinds).isdisjoint(kinds):
+    if set(sort.kinds).isdisjoint(column.kind for column in columns):
         return f"it needs a column of kind {' or '.join(sort.kinds)}"
     return ""
 
