@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from automl_fuse.errors import NothingFittedError
 from automl_fuse.inventory import select
-from automl_fuse.specs import Shape
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -81,25 +80,17 @@ def _misfit(spec: LearnerSpec, data: TrialData, plugins: Plugins) -> str:
     n_rows = max(len(fold.train) for fold in data.folds)
     if spec.max_rows is not None and n_rows > spec.max_rows:
         return f"it is limited to {spec.max_rows} rows, and a fold has {n_rows}"
-    trouble = _cost_trouble(spec, data, n_rows)
-    if trouble:
-        return trouble
-    if not _kinds_read(spec, plugins) & {column.kind for column in data.columns.columns}:
+    columns = data.columns.columns
+    if not _kinds_read(spec, plugins) & {column.kind for column in columns}:
         return "no encoder reads its columns"
-    return ""
+    return spec.misfit(columns) or _cost_trouble(spec, data)
 
 
-def _cost_trouble(spec: LearnerSpec, data: TrialData, n_rows: int) -> str:
+def _cost_trouble(spec: LearnerSpec, data: TrialData) -> str:
     """Return why the search could not plan with a learner, empty if it can."""
-    shape = Shape(
-        n_rows=n_rows,
-        n_features=max(1, len(data.columns.columns)),
-        n_classes=data.n_classes,
-        task=data.task,
-    )
     for configuration in spec.portfolio:
         try:
-            seconds = float(spec.cost(shape, configuration.params).seconds)
+            seconds = float(spec.cost(data.fold_shape, configuration.params).seconds)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a plugin may raise anything
             return f"its cost cannot be told: {error!r}"
         if not 0 <= seconds < math.inf:

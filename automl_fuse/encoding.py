@@ -13,7 +13,8 @@ from automl_fuse.errors import PluginError
 from automl_fuse.features import FeatureFiles, beside, taken
 from automl_fuse.folds import Fold, Indices, sampled, seed_of
 from automl_fuse.members import FittedEncoder, Stored, locked
-from automl_fuse.specs import ALL_ROWS, FitContext, Matrix
+from automl_fuse.sizes import usual_cells
+from automl_fuse.specs import ALL_ROWS, FitContext, Matrix, Shape
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -90,6 +91,17 @@ class TrialData:
             return self.folds[fold]
         everything = np.arange(len(self.y))
         return Fold(train=everything, valid=everything[:0])
+
+    @cached_property
+    def fold_shape(self) -> Shape:
+        """Size of the largest fit of a fold: what costs are predicted from."""
+        return Shape(
+            n_rows=max(len(fold.train) for fold in self.folds),
+            n_features=max(1, len(self.columns.columns)),
+            n_classes=self.n_classes,
+            task=self.task,
+            cells=usual_cells(self.columns),
+        )
 
     @cached_property
     def _samples(self) -> dict[tuple[int, int], Fold]:

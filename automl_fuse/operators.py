@@ -40,6 +40,9 @@ sequences and maps, or compute a row's result from its batch (``DynamicQuantizeL
 """
 
 
+SINGLE: Final = frozenset({"Conv", "GRU", "LSTM", "LayerNormalization"})
+"""Operators that only members in single precision use: most have no other form in onnxruntime."""
+
 OMITTABLE: Final[Mapping[str, frozenset[int]]] = {
     "Clip": frozenset({1}),
     "Pad": frozenset({2}),

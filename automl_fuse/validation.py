@@ -38,7 +38,7 @@ SPEC_TYPES: Final[Mapping[str, type[Spec]]] = {
     "executor": ExecutorSpec,
     "observer": ObserverSpec,
 }
-_CALLABLES: Final = ("build", "cost", "space", "score")
+_CALLABLES: Final = ("build", "cost", "misfit", "space", "score")
 
 
 def kind_of(spec: Spec) -> str:

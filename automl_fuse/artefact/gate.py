@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from automl_fuse.pipeline import Pipeline
     from automl_fuse.specs import Array, Column, Floats
 
-TOLERANCE: Final = 1e-6
-"""Difference of probabilities, or of values relative to their size where that is above 1."""
 AWKWARD_SHARE: Final = 0.3
 """Share of the cells of a row that are made awkward in a second copy of the sample."""
 ALONE: Final = 16
@@ -43,23 +41,28 @@ def check(pipeline: Pipeline, portable: PortablePipeline) -> None:
     Raises
     ------
     ExportError
-        If any prediction is farther off than 1e-6, or any label differs.
+        If any prediction is farther off than the file's tolerance, or any label differs.
     """
     rows = awkward_rows(pipeline.sample)
     rows = rows.take(np.flatnonzero(pipeline.predictable(rows)))
     truth = pipeline.predict_typed(rows)
-    _compare(rows, truth, portable.predict_typed(rows), "")
+    tolerance = portable.manifest.tolerance
+    _compare(rows, (truth, portable.predict_typed(rows)), tolerance, "")
     few = np.linspace(0, rows.n_rows - 1, min(ALONE, rows.n_rows)).astype(int)
     for row in few.tolist():
         one = rows.take(np.array([row]))
         alone = truth[0][row : row + 1], truth[1][row : row + 1]
-        _compare(one, alone, portable.predict_typed(one), " alone")
+        _compare(one, (alone, portable.predict_typed(one)), tolerance, " alone")
 
 
 def _compare(
-    rows: Columns, truth: tuple[Array, Floats], given: tuple[Array, Floats], how: str
+    rows: Columns,
+    pairs: tuple[tuple[Array, Floats], tuple[Array, Floats]],
+    tolerance: float,
+    how: str,
 ) -> None:
-    """Compare labels, then the numbers behind them."""
+    """Compare labels, then the numbers behind them, of the pipeline and of the file."""
+    truth, given = pairs
     if truth[1].shape[1] > 1:
         wrong = np.flatnonzero(truth[0] != given[0])
         if len(wrong):
@@ -70,7 +73,7 @@ def _compare(
             )
     numbers = truth[1]
     distance = np.abs(given[1] - numbers) / np.maximum(1.0, np.abs(numbers))
-    if not np.all(distance <= TOLERANCE):
+    if not np.all(distance <= tolerance):
         row = int(np.argmax(np.nan_to_num(distance, nan=np.inf).max(axis=1)))
         raise ExportError(
             f"the file predicts {given[1][row].tolist()} for a row{how} for which the pipeline "

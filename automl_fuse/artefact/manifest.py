@@ -22,6 +22,12 @@ if TYPE_CHECKING:
 FORMAT: Final = 2
 """Number of the format; files of a newer one are refused. Format 1 was a folder with a pickle."""
 
+TOLERANCES: Final = {"double": 1e-6, "single": 1e-5}
+"""By the precision of a file: largest difference of a prediction from the one expected, in units
+of 1 or of the value where that is above 1.
+
+In single precision rows alone differ from rows in a batch, and processors from one another."""
+
 _TYPES: Final = {
     Kind.NUMERIC: "double",
     Kind.BOOLEAN: "double",
@@ -121,6 +127,8 @@ class Manifest:
         What is fused.
     golden : Golden
         Rows that every reader must predict as stated.
+    tolerance : float
+        How far off predictions may be; see ``TOLERANCES``.
     content : mapping
         All of it, as JSON values: the fields above, ``fusion``, ``metrics``, ``metric``,
         ``score``, ``data``, ``versions``, ``created`` and ``report``.
@@ -135,6 +143,7 @@ class Manifest:
     calibration: Calibration
     members: tuple[Member, ...]
     golden: Golden
+    tolerance: float
     content: Mapping[str, Any]
 
     @property
@@ -198,6 +207,7 @@ def read_manifest(content: bytes) -> Manifest:
         calibration=_calibration(fields.part("calibration")),
         members=tuple(_member(each) for each in fields.parts("members")),
         golden=_golden(fields.part("golden"), fields, columns, classes),
+        tolerance=_tolerance(fields),
         content=fields.values,
     )
     _check_notes(fields)
@@ -205,6 +215,13 @@ def read_manifest(content: bytes) -> Manifest:
     if absent:
         fields.part("golden").refuse("columns", f"values of {absent[0]!r} were expected")
     return manifest
+
+
+def _tolerance(fields: Fields) -> float:
+    """Return the tolerance of a file's precision; double unless it states another."""
+    if "precision" not in fields.values:
+        return TOLERANCES["double"]
+    return TOLERANCES[fields.choice("precision", str, list(TOLERANCES))]
 
 
 def _check_notes(fields: Fields) -> None:

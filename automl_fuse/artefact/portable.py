@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from automl_fuse.schema import Schema
     from automl_fuse.specs import Array, Columns, Floats, Task
 
-TOLERANCE: Final = 1e-6
-"""Largest difference of a prediction from the one stated, in units of 1 or of the value."""
 CHUNK_ROWS: Final = 2_000
 """Rows predicted at a time: their features stay in the processor's cache."""
 
@@ -210,7 +208,7 @@ class PortablePipeline:
         Raises
         ------
         ArtefactError
-            If labels differ, or numbers by more than ``TOLERANCE``.
+            If labels differ, or numbers by more than the tolerance of the file.
         """
         golden = self.manifest.golden
         try:
@@ -220,7 +218,7 @@ class PortablePipeline:
         prediction = results[-1].reshape(len(results[-1]), -1)
         scale = np.maximum(1.0, np.abs(golden.prediction))
         same = prediction.shape == golden.prediction.shape and bool(
-            (np.abs(prediction - golden.prediction) <= TOLERANCE * scale).all()
+            (np.abs(prediction - golden.prediction) <= self.manifest.tolerance * scale).all()
         )
         if same and self.classes_ is not None and golden.label is not None:
             codes = self.manifest.calibration.labels(results[-1])

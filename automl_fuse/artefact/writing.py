@@ -20,6 +20,7 @@ from automl_fuse.budget import now
 from automl_fuse.emission import NO_DATE, PROBABILITIES, VALUE, emit, unseen_text
 from automl_fuse.errors import ArtefactError, ExportError
 from automl_fuse.files import write_whole
+from automl_fuse.operators import SINGLE
 from automl_fuse.specs import MISSING_CODE, UNSEEN_CODE, Kind
 from automl_fuse.version import __version__
 
@@ -126,7 +127,14 @@ def describe(pipeline: Pipeline, emitted: Emitted) -> dict[str, Any]:
         "created": now(),
         "report": _plain(_told(report)),
         "golden": golden(pipeline),
+        "precision": _precision(emitted),
     }
+
+
+def _precision(emitted: Emitted) -> str:
+    """Return in which precision the file computes: see ``manifest.TOLERANCES``."""
+    used = {node.op_type for node in emitted.model.graph.node}
+    return "double" if SINGLE.isdisjoint(used) else "single"
 
 
 def _told(report: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from automl_fuse.compressing.stage import MAKING
 from automl_fuse.search import Orders, Workshop, medians
 from automl_fuse.search.students import MAX_DRAWS
-from automl_fuse.specs import Shape
 from automl_fuse.teaching import Teaching
 
 if TYPE_CHECKING:
@@ -86,12 +85,7 @@ class Making:
             {spec.name: spec for spec in self._learners},
             stage.kept,
             stage.teacher(self._learners),
-            Shape(
-                n_rows=max(len(fold.train) for fold in data.folds),
-                n_features=max(1, len(data.columns.columns)),
-                n_classes=data.n_classes,
-                task=data.task,
-            ),
+            data.fold_shape,
             replace(stage.context, deadline=stage.until(MAKING)),
             session.storage,
             MAX_DRAWS if session.settings.max_trials is None else 0,

@@ -40,7 +40,7 @@ from automl_fuse.search.outcome import FinishedMember, SearchLimits, SearchOutco
 from automl_fuse.search.plateau import Plateau
 from automl_fuse.search.replay import as_details, is_over, replay
 from automl_fuse.search.tally import MIN_GAIN, Tally
-from automl_fuse.specs import Job, JobResult, Shape
+from automl_fuse.specs import Job, JobResult
 from automl_fuse.workers import last_output
 
 if TYPE_CHECKING:
@@ -139,12 +139,7 @@ class MemberSearch:
             plateau=Plateau(limits.patience),
             feature_bytes=max(LEAST_FEATURE_BYTES, FEATURE_SHARE * table_bytes),
         )
-        self._shape = Shape(
-            n_rows=max(len(fold.train) for fold in data.folds),
-            n_features=max(1, len(data.columns.columns)),
-            n_classes=data.n_classes,
-            task=data.task,
-        )
+        self._shape = data.fold_shape
         self._open: dict[str, OpenMember] = {}
         self._unwanted: dict[tuple[str, int], tuple[Job, Stopwatch]] = {}
         self._exhausted = False

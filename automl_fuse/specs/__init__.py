@@ -44,6 +44,7 @@ from automl_fuse.specs.words import (
 
 if TYPE_CHECKING:
     from automl_fuse.specs.fitting import (
+        CellSize,
         Cost,
         Deadline,
         Earlier,
@@ -113,6 +114,7 @@ __all__ = [
     "UNSEEN_CODE",
     "Array",
     "Block",
+    "CellSize",
     "Column",
     "Columns",
     "Compressor",

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from automl_fuse.specs.space import Configuration, Space, no_space
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-    from automl_fuse.specs.tables import Columns, Matrix, Rows
+    from automl_fuse.specs.tables import Column, Columns, Matrix, Rows
     from automl_fuse.specs.words import Array, Floats, Kind, Params, Task
 
 
@@ -25,13 +25,45 @@ class Deadline(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
+class CellSize:
+    """Size of a usual cell of a column that is not a number.
+
+    Attributes
+    ----------
+    kind : Kind
+        What the column holds.
+    shape : tuple of int
+        ``IMAGE``: height, width, channels. ``AUDIO``: samples, and samples per second.
+        ``SEQUENCE``: steps, channels. ``TEXT``: characters. Medians, each of its own.
+    """
+
+    kind: Kind
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Shape:
-    """Size of one fit: what a cost estimate may depend on."""
+    """Size of one fit: what a cost estimate may depend on.
+
+    Attributes
+    ----------
+    n_rows : int
+        Training rows.
+    n_features : int
+        Columns of the table; one image is one.
+    n_classes : int
+        Classes; 1 in regression.
+    task : Task
+        What is predicted.
+    cells : tuple of CellSize
+        Of each column of images, sounds, sequences or texts.
+    """
 
     n_rows: int
     n_features: int
     n_classes: int
     task: Task
+    cells: tuple[CellSize, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +113,11 @@ class Learner(Protocol):
 
     def predict(self, X: Matrix) -> Floats:
         """Return probabilities (n_rows, n_classes), or values (n_rows, 1) in regression."""
+
+
+def any_columns(columns: Sequence[Column]) -> str:  # noqa: ARG001 - others look at them
+    """Return that a table of any columns will do."""
+    return ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,6 +194,10 @@ class LearnerSpec:
         for its likely classes, with weights.
     fine_tuning : FineTuning or None
         How it starts from an earlier model, if it can.
+    misfit : callable
+        Given the columns of a table, says why this learner is not for it, as in
+        ``"it needs an image column"``; an empty text if it is. By default any columns will do of
+        which an encoder reads one.
     """
 
     name: str
@@ -172,6 +213,7 @@ class LearnerSpec:
     max_rows: int | None = None
     soft_labels: bool = False
     fine_tuning: FineTuning | None = None
+    misfit: Callable[[Sequence[Column]], str] = any_columns
 
     def encoders_for(self, params: Params) -> tuple[str, ...]:
         """Return the names of the encoders that a configuration reads."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from automl_fuse.specs import (
     MISSING_CODE,
     UNSEEN_CODE,
     Array,
+    Block,
     Column,
     Columns,
     Floats,
@@ -32,6 +34,14 @@ KEEP_MISSING = frozenset(
 GIVE_CODES = frozenset({"codes"})
 """Encoders that give category codes, not numbers."""
 CARDINALITY = 4
+BLOCKS = {
+    "pixels": (Kind.IMAGE, (1, 6, 5)),
+    "log_mel": (Kind.AUDIO, (7, 5)),
+    "padded_sequence": (Kind.SEQUENCE, (6, 2)),
+    "tokens": (Kind.TEXT, (6,)),
+}
+"""Encoders that give blocks, and of which kind and shape they are in samples."""
+N_TOKENS = 9
 MAKEABLE = frozenset(kind for kind in Kind if not kind.is_dropped)
 """Kinds of column that ``sample_columns`` can make."""
 _MOMENTS = (
@@ -65,7 +75,8 @@ def sample_target(signal: Floats, task: Task, seed: int) -> Array:
 def sample_rows(task: Task, encoders: tuple[str, ...], *, n_rows: int, seed: int) -> Rows:
     """Make rows as these encoders would: four numbers, two of them with signal, and a category.
 
-    The category is there if one of the encoders gives codes. No value is missing.
+    The category is there if one of the encoders gives codes, and a block with signal for each
+    that gives blocks. No value is missing.
     """
     random = np.random.default_rng(seed)
     numbers = random.normal(size=(n_rows, 4))
@@ -77,7 +88,38 @@ def sample_rows(task: Task, encoders: tuple[str, ...], *, n_rows: int, seed: int
         category = Matrix(values=codes[:, None], names=("c",), cardinalities=(CARDINALITY,))
         category = replace(category, levels=(tuple("abcdefgh"[:CARDINALITY]),))
         X = Matrix.concatenate([X, category], n_rows)
+    for name in encoders:
+        if name in BLOCKS:
+            block, told = _block(name, random, n_rows)
+            signal = signal + 0.5 * told
+            X = Matrix.concatenate([X, block], n_rows)
     return Rows(X=X, y=sample_target(signal, task, seed + 1))
+
+
+def _block(encoder: str, random: np.random.Generator, n_rows: int) -> tuple[Matrix, Floats]:
+    """Return a block of noise around a level, or of tokens, and what tells that apart."""
+    kind, shape = BLOCKS[encoder]
+    n_steps, size = shape[0], math.prod(shape)
+    used = random.integers(1, n_steps + 1, size=n_rows)
+    level = random.normal(size=n_rows)
+    if kind is Kind.TEXT:
+        codes = random.integers(2, N_TOKENS, size=(n_rows, *shape))
+        codes[:, 0] = np.where(level > 0, 2, 3)
+        values = codes.astype(np.float64)
+    else:
+        spread = (n_rows, *(1,) * len(shape))
+        values = level.reshape(spread) + 0.3 * random.normal(size=(n_rows, *shape))
+    names = [f"{encoder}[{place}]" for place in range(size)]
+    if kind is Kind.IMAGE:
+        block = Block(column=encoder, kind=kind, start=0, shape=shape)
+        return Matrix.numbers(values.reshape(n_rows, size), names, [block]), level
+    n_tokens = N_TOKENS if kind is Kind.TEXT else 0
+    block = Block(column=encoder, kind=kind, start=0, shape=shape, length=size, n_tokens=n_tokens)
+    beyond = np.arange(n_steps) >= used[:, None]
+    values[beyond] = 0.0
+    table = np.column_stack([values.reshape(n_rows, size), used])
+    told = np.sign(level) if kind is Kind.TEXT else level
+    return Matrix.numbers(table, [*names, f"{encoder} (steps)"], [block]), told
 
 
 def with_missing(X: Matrix) -> Matrix:

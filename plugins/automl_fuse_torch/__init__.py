@@ -1,4 +1,4 @@
-"""First-party plugin: neural networks for tables, trained with PyTorch."""
+"""First-party plugin: neural networks for tables, images, sounds, sequences and texts."""
 
 from __future__ import annotations
 
@@ -15,6 +15,12 @@ if TYPE_CHECKING:
 @hookimpl
 def automl_fuse_learners() -> Sequence[LearnerSpec]:
     """Return the learners of this plugin; torch is not imported before one is fitted."""
-    from automl_fuse_torch import ft_transformer, realmlp, tabm
+    from automl_fuse_torch import factorisation, ft_transformer, media, realmlp, tabm
 
-    return (realmlp.REALMLP, tabm.TABM, ft_transformer.FT_TRANSFORMER)
+    return (
+        realmlp.REALMLP,
+        tabm.TABM,
+        ft_transformer.FT_TRANSFORMER,
+        factorisation.FACTORISATION,
+        *media.MEDIA,
+    )

@@ -121,6 +121,11 @@ class Noise:
         kept = self._bytes(x[0].numel()).reshape(x.shape) >= dropped.to(torch.uint8)
         return x * (kept * (_LEVELS / (_LEVELS - dropped))).to(x.dtype)
 
+    def draws(self, n_rows: int, count: int) -> Any:
+        """Return numbers between 0 and 1, (n_members, n_rows, count), one of 256 each."""
+        drawn = self._bytes(n_rows * count).reshape(-1, n_rows, count)
+        return (drawn.float() + 0.5) / _LEVELS
+
     def keep(self, chosen: Sequence[int]) -> None:
         """Go on with some of the members."""
         self._rates = self._rates[list(chosen)]
@@ -151,3 +156,6 @@ class NoNoise:
     def drop(self, x: Any) -> Any:
         """Return ``x``."""
         return x
+
+    def draws(self, n_rows: int, count: int) -> None:
+        """Return nothing: rows are predicted as they are."""

@@ -35,8 +35,6 @@ WEIGHT = "weight"
 
 _LOOK_EVERY = 16
 """Steps between two looks at the deadline."""
-_VALID_PLACES = 1024
-"""Validation rows of a member that are predicted at once, if they fit into memory."""
 _LEAST_STEPS = 8
 """Steps between two looks at the validation rows, at least."""
 
@@ -46,6 +44,9 @@ class Dropping(Protocol):
 
     def drop(self, x: Any) -> Any:
         """Return ``x`` (n_members, …) with dropout, or as it is when predicting."""
+
+    def draws(self, n_rows: int, count: int) -> Any:
+        """Return random numbers (n_members, n_rows, count) from 0 to 1; None when predicting."""
 
 
 class Network(Protocol):
@@ -127,6 +128,8 @@ class Recipe:
         Factors of rates by progress.
     beta2 : float
         Of Adam.
+    places : int
+        Validation rows of a member that are predicted at once, if they fit into memory.
     """
 
     loss: Loss
@@ -134,6 +137,7 @@ class Recipe:
     batch: int
     schedule: Schedule
     beta2: float = 0.999
+    places: int = 1024
 
 
 @dataclass(frozen=True)
@@ -269,7 +273,7 @@ class _Training:
         try:
             return compute()
         except torch.OutOfMemoryError:
-            if self._parts >= max(self._batches.shape.places, _VALID_PLACES):
+            if self._parts >= max(self._batches.shape.places, self._recipe.places):
                 raise
             return None
 
@@ -307,7 +311,7 @@ class _Training:
 
     def _validation_losses(self, weights: Any, valid: ValidRows) -> Any:
         """Return the mean loss of each member over its validation rows."""
-        places = max(1, _VALID_PLACES // self._parts)
+        places = max(1, self._recipe.places // self._parts)
         views, total = self._packing.views(weights), torch.zeros_like(weights[:, 0])
         for positions, share in valid.pieces(self._tables[WEIGHT], places):
             batch = self._rows(positions)

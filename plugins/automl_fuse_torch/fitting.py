@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 _SAMPLE = 1_000
 """Training rows that decide where parameters start, at most."""
+_MOST_VALID = 1_024
+_VALID_VALUES = 1 << 24
+"""Validation rows of a member that are predicted at once at most, and values of a layer of them."""
 _LEAST = 1e-6
 """Class frequencies below it count as this much in a logarithm."""
 
@@ -34,7 +37,7 @@ class FitTask:
     Attributes
     ----------
     learner : str
-        ``"realmlp"``, ``"tabm"`` or ``"ft_transformer"``.
+        Name of a learner of this plugin.
     params : mapping
         A point of its space.
     context : FitContext
@@ -175,7 +178,8 @@ def _planned(number: int, task: FitTask, prepared: dict[Hashable, _Prepared]) ->
         return None
     start = Start.of(context.earlier, task.params)
     earlier = None if start is None else start.inputs
-    key = (id(task.train), id(task.valid), family.flagged_levels, id(earlier))
+    reads_blocks = family.reads_blocks
+    key = (id(task.train), id(task.valid), family.flagged_levels, reads_blocks, id(earlier))
     if key not in prepared:
         prepared[key] = _prepare(task, family, earlier)
     rows = prepared[key]
@@ -186,12 +190,14 @@ def _planned(number: int, task: FitTask, prepared: dict[Hashable, _Prepared]) ->
 
 
 def _family(learner: str) -> Family:
-    from automl_fuse_torch import ft_transformer, realmlp, tabm
+    from automl_fuse_torch import factorisation, ft_transformer, media, realmlp, tabm
 
     families = {
         "realmlp": realmlp.FAMILY,
         "tabm": tabm.FAMILY,
         "ft_transformer": ft_transformer.FAMILY,
+        "factorisation": factorisation.FAMILY,
+        **media.FAMILIES,
     }
     if learner not in families:
         raise PluginError(f"learner {learner!r} is unknown here: give one of {list(families)}")
@@ -201,7 +207,9 @@ def _family(learner: str) -> Family:
 def _prepare(task: FitTask, family: Family, earlier: Inputs | None) -> _Prepared:
     from automl_fuse_torch.core import GOAL, WEIGHT
 
-    inputs = Inputs.fitted(task.train.X, family.flagged_levels, earlier)
+    inputs = Inputs.fitted(
+        task.train.X, family.flagged_levels, earlier, reads_blocks=family.reads_blocks
+    )
     blocks = [task.train] if task.valid is None else [task.train, task.valid]
     parts = [
         inputs.tables(rows.X.values)
@@ -250,6 +258,7 @@ def _fit_group(group: Sequence[_Planned], deadline: Deadline, device: Device) ->
         batch=design.batch,
         schedule=design.schedule,
         beta2=design.beta2,
+        places=min(_MOST_VALID, max(1, _VALID_VALUES // design.network.hidden_values)),
     )
     store = _Store()
     members = [planned.member(store.start(planned.rows)) for planned in group]

@@ -6,19 +6,20 @@ Fitted on training rows; written once, for training, for predicting and for grap
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import numpy as np
 
-from automl_fuse_torch.program import DOUBLE, INTEGER, Program
-from automl_fuse_torch.writing import number, side_by_side
+from automl_fuse.specs import Kind
+from automl_fuse_torch.program import DOUBLE, INTEGER, SINGLE, Program
+from automl_fuse_torch.writing import number, reshaped, side_by_side
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from automl_fuse.specs import Array, Floats, Matrix, Tensor
+    from automl_fuse.specs import Array, Block, Floats, Matrix, Tensor
     from automl_fuse_torch.program import Writer
 
 NUMBERS: Final = "numbers"
@@ -28,8 +29,43 @@ CODES: Final = "codes"
 _FARTHEST: Final = 1e6
 """Scaled numbers are cut here, so that infinities cannot overflow."""
 _CLIP: Final = 3.0
-_ROWS_AT_ONCE: Final = 1 << 16
-"""Rows that are read at once: what lies in between is in double precision."""
+_VALUES_AT_ONCE: Final = 1 << 21
+"""Features that are read at once: what lies in between is in double precision."""
+_FARTHEST_IN_BLOCKS: Final = 100.0
+"""The same for blocks, which are scaled by their encoders."""
+
+Group: TypeAlias = tuple["Block", ...]
+"""Blocks that are read as one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockShape:
+    """What the shape of a branch depends on: see ``specs.Block``.
+
+    Attributes
+    ----------
+    kind : Kind
+        What it holds.
+    shape : tuple of int
+        Of one row.
+    n_tokens : int
+        Codes of a text, as a round number, so that the texts of all folds mostly have one shape.
+    """
+
+    kind: Kind
+    shape: tuple[int, ...]
+    n_tokens: int = 0
+
+    @staticmethod
+    def of(group: Group) -> BlockShape:
+        """Return the shape of blocks that are read as one."""
+        first = group[0]
+        shape = first.shape
+        if len(group) > 1:
+            shape = (shape[0], sum(block.shape[1] for block in group))
+        step = 1 << max(0, first.n_tokens.bit_length() - 3)
+        n_tokens = -(-first.n_tokens // step) * step
+        return BlockShape(kind=first.kind, shape=shape, n_tokens=n_tokens)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,12 +83,15 @@ class InputShape:
     codes : tuple of int
         For each other category, its codes: 0 for missing and unseen, 1 … for its levels. Codes
         count on from one category to the next, so that all of them share one table.
+    blocks : tuple of BlockShape
+        Images, sounds, sequences and texts.
     """
 
     embedded: int
     plain: int
     flags: int
     codes: tuple[int, ...]
+    blocks: tuple[BlockShape, ...] = ()
 
     @property
     def numbers(self) -> int:
@@ -60,9 +99,14 @@ class InputShape:
         return self.embedded + self.plain
 
     @property
+    def is_flat(self) -> bool:
+        """Whether there is anything that is in no block."""
+        return bool(self.numbers or self.flags or self.codes)
+
+    @property
     def is_empty(self) -> bool:
         """Whether there is nothing to learn from."""
-        return not (self.numbers or self.flags or self.codes)
+        return not (self.is_flat or self.blocks)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,6 +163,9 @@ class Inputs:
         Row in the shared table of embeddings, for missing and then for each code.
     names : InputNames
         What each input is.
+    blocks : tuple of tuple of Block
+        Where the blocks are. Sequences that are of equal length in all training rows are read as
+        the channels of one.
     """
 
     shape: InputShape
@@ -133,14 +180,32 @@ class Inputs:
     most: Floats
     lookup: NDArray[np.int64]
     names: InputNames
+    blocks: tuple[Group, ...] = ()
 
     @staticmethod
-    def fitted(X: Matrix, flagged_levels: int, earlier: Inputs | None = None) -> Inputs:
-        """Measure the training rows; categories of up to ``flagged_levels`` become flags.
+    def fitted(
+        X: Matrix,
+        flagged_levels: int,
+        earlier: Inputs | None = None,
+        *,
+        reads_blocks: bool = False,
+    ) -> Inputs:
+        """Measure the training rows.
 
-        Numbers that ``earlier`` knows are scaled as it does: what was learned of them holds.
+        Parameters
+        ----------
+        X : Matrix
+            Their features.
+        flagged_levels : int
+            Levels up to which a category becomes flags.
+        earlier : Inputs, optional
+            Numbers that it knows are scaled as it does: what was learned of them holds.
+        reads_blocks : bool
+            Whether blocks are read as such, or as plain numbers.
         """
-        numeric = [j for j, k in enumerate(X.cardinalities) if k == 0]
+        blocks = _groups(X) if reads_blocks else ()
+        plain = X.plain if reads_blocks else range(len(X.names))
+        numeric = [j for j in plain if X.cardinalities[j] == 0]
         known = {} if earlier is None else earlier.scales()
         scales = {j: _scale(X.values[:, j]) for j in numeric}
         scales |= {
@@ -159,6 +224,7 @@ class Inputs:
             plain=sum(scales[j].is_binary for j in varying),
             flags=len(gaps) + len(flags),
             codes=codes,
+            blocks=tuple(map(BlockShape.of, blocks)),
         )
         return Inputs(
             shape=shape,
@@ -182,6 +248,7 @@ class Inputs:
                 ),
                 codes=tuple(name for j, table in lookups for name in _coded(X, j, table)),
             ),
+            blocks=blocks,
         )
 
     def scales(self) -> dict[str, _Scale]:
@@ -196,8 +263,9 @@ class Inputs:
     def tables(self, values: Floats) -> dict[str, Array]:
         """Return what networks read of features (n_rows, n_features), in single precision."""
         program = Program(self.write)
-        starts = range(0, len(values), _ROWS_AT_ONCE)
-        made = [_singles(program.run(values[start : start + _ROWS_AT_ONCE])) for start in starts]
+        size = max(1, _VALUES_AT_ONCE // values.shape[1])
+        starts = range(0, len(values), size)
+        made = [_singles(program.run(values[start : start + size])) for start in starts]
         return {name: np.concatenate([part[name] for part in made]) for name in made[0]}
 
     def write(self, writer: Writer, features: Tensor) -> dict[str, Tensor]:
@@ -209,6 +277,11 @@ class Inputs:
             written[FLAGS] = self._flags(writer, features)
         if self.shape.codes:
             written[CODES] = self._codes(writer, features)
+        for place, group in enumerate(self.blocks):
+            parts = [_block(writer, features, block) for block in group]
+            written[f"block{place}"] = side_by_side(writer, parts, axis=2)
+            if group[0].kind is not Kind.IMAGE:
+                written[f"block{place}.steps"] = _steps(writer, features, group[0])
         return written
 
     def _numbers(self, writer: Writer, features: Tensor) -> Tensor:
@@ -245,10 +318,50 @@ class Inputs:
         return writer.node("Gather", [writer.constant(self.lookup), places], {"axis": 0})
 
 
+def _groups(X: Matrix) -> tuple[Group, ...]:
+    """Return blocks, those that are channels of one sequence together."""
+    groups: dict[object, list[Block]] = {}
+    for block in X.blocks:
+        key: object = block.start
+        if block.kind is Kind.SEQUENCE and block.length is not None:
+            key = (block.shape[0], X.values[:, block.length].tobytes())
+        groups.setdefault(key, []).append(block)
+    return tuple(map(tuple, groups.values()))
+
+
+def _block(writer: Writer, features: Tensor, block: Block) -> Tensor:
+    """Write a block as (n_rows, *shape): codes of a text, else numbers in single precision."""
+    raw = _columns(writer, features, np.arange(block.columns.start, block.columns.stop))
+    is_text = block.kind is Kind.TEXT
+    low = 0.0 if is_text else -_FARTHEST_IN_BLOCKS
+    high = block.n_tokens - 1.0 if is_text else _FARTHEST_IN_BLOCKS
+    # Encoders give neither gaps nor numbers beyond: others may.
+    cut = _within(writer, raw, low, high)
+    made = writer.node("Cast", [cut], {"to": INTEGER if is_text else SINGLE})
+    return reshaped(writer, made, -1, *block.shape)
+
+
+def _steps(writer: Writer, features: Tensor, block: Block) -> Tensor:
+    """Write the steps of each row that are used, (n_rows, 1); of none, the first counts."""
+    most = float(block.shape[0])
+    place = block.start if block.length is None else block.length
+    raw = _columns(writer, features, _integers([place]))
+    least = most if block.length is None else 1.0
+    return writer.node("Cast", [_within(writer, raw, least, most)], {"to": SINGLE})
+
+
+def _within(writer: Writer, x: Tensor, low: float, high: float) -> Tensor:
+    """Cut numbers, after missing ones became 0."""
+    x = writer.node("Where", [writer.node("IsNaN", [x]), number(writer, 0.0), x])
+    x = writer.node("Max", [x, number(writer, low)])
+    return writer.node("Min", [x, number(writer, high)])
+
+
 def _singles(tables: dict[str, Array]) -> dict[str, Array]:
     """Round all but codes to single precision."""
     return {
-        name: table if name == CODES else table.astype(np.float32) for name, table in tables.items()
+        name: table if table.dtype.kind == "i" else table.astype(np.float32, copy=False)
+        for name, table in tables.items()
     }
 
 

@@ -75,10 +75,13 @@ class Family:
         and the number of training rows.
     flagged_levels : int
         Levels up to which a category is read as flags, beyond which it is embedded.
+    reads_blocks : bool
+        Whether it has branches for images, sounds, sequences and texts.
     """
 
     design: Callable[[Params, FitContext, InputShape, int], Design]
     flagged_levels: int
+    reads_blocks: bool = False
 
 
 def batch_size(n_rows: int) -> int:

@@ -9,6 +9,7 @@ import numpy as np
 
 from automl_fuse.specs import Floats, Forest, ForestModel, Link
 from automl_fuse_torch.program import Program, Writer
+from automl_fuse_torch.session import Session
 
 if TYPE_CHECKING:
     from automl_fuse.specs import Array, Graph, Tensor
@@ -26,6 +27,10 @@ class TabularNetwork(Protocol):
 
     Also a ``core.Network``.
     """
+
+    @property
+    def is_single(self) -> bool:
+        """Whether it computes in single precision, with operators that ``Program`` lacks."""
 
     @property
     def hidden_values(self) -> int:
@@ -60,9 +65,11 @@ class TabularNetwork(Protocol):
 
 
 class NetworkModel:
-    """A trained network: it computes in double precision from arrays in single precision.
+    """A trained network, its arrays in single precision.
 
-    So one row and a batch predict the same to about 1e-14, and a graph as well.
+    Networks for tables compute in double precision: one row and a batch predict the same to about
+    1e-14, and a graph as well. Those with branches compute in single precision, in onnxruntime,
+    what a graph has: there a row and a batch differ by about 1e-7.
 
     Parameters
     ----------
@@ -101,12 +108,13 @@ class NetworkModel:
         self._arrays = dict(arrays)
         self._is_classification = is_classification
         self.tuned: dict[str, int] = {"epochs": epochs} if epochs else {}
-        self._program: Program | None = None
+        self._program: Program | Session | None = None
 
     def predict(self, values: Floats) -> Floats:
         """Return probabilities (n_rows, n_classes), or values (n_rows, 1)."""
         if self._program is None:
-            self._program = Program(lambda writer, x: {"result": self._write(writer, x)})
+            made = Session if self.network.is_single else Program
+            self._program = made(lambda writer, x: {"result": self._write(writer, x)})
         size = max(1, _VALUES_AT_ONCE // self.network.hidden_values)
         starts = range(0, len(values), size)
         parts = [self._program.run(values[start : start + size])["result"] for start in starts]

@@ -16,10 +16,15 @@ if TYPE_CHECKING:
 
 Operator: TypeAlias = Callable[[Sequence[Array], Mapping[str, Any]], Array]
 
+SINGLE: Final = 1
 DOUBLE: Final = 11
 INTEGER: Final = 7
 """Values of the attribute ``to`` of Cast."""
-_TYPES: Final[Mapping[int, DTypeLike]] = {DOUBLE: np.float64, INTEGER: np.int64}
+_TYPES: Final[Mapping[int, DTypeLike]] = {
+    SINGLE: np.float32,
+    DOUBLE: np.float64,
+    INTEGER: np.int64,
+}
 
 
 class Writer(Protocol):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -69,6 +69,8 @@ class RealMLP:
     depth: int
     n_outputs: int
     is_classification: bool
+
+    is_single: ClassVar[bool] = False
 
     @property
     def hidden_values(self) -> int:

@@ -10,7 +10,7 @@ import itertools
 import math
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -66,6 +66,8 @@ class TabM:
     width: int
     depth: int
     n_outputs: int
+
+    is_single: ClassVar[bool] = False
 
     @property
     def hidden_values(self) -> int:

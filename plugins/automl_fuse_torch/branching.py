@@ -1,0 +1,116 @@
+"""Networks of branches, one for each block and one for all other features, and one head."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+from automl_fuse_torch.operations import Declaration
+from automl_fuse_torch.program import DOUBLE
+from automl_fuse_torch.writing import reshaped
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+
+    from automl_fuse.specs import Array, Floats, Tensor
+    from automl_fuse_torch.branches import Branch
+    from automl_fuse_torch.flat import FlatInput
+    from automl_fuse_torch.operations import Operations, Value
+    from automl_fuse_torch.parameters import Parameter, Singles
+    from automl_fuse_torch.program import Writer
+
+_FLAT_WIDTH: Final = 64
+"""Neurons that read what is in no block."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BranchNetwork:
+    """The network: features of all branches side by side, a hidden layer, scores.
+
+    All branches learn jointly. It computes in single precision, see ``session``.
+
+    Attributes
+    ----------
+    branches : tuple of Branch
+        One for each block.
+    flat : FlatInput or None
+        All other features, if there are any.
+    hidden : int
+        Neurons of the hidden layer of the head.
+    n_outputs : int
+        Scores.
+    """
+
+    branches: tuple[Branch, ...]
+    flat: FlatInput | None
+    hidden: int
+    n_outputs: int
+
+    is_single: ClassVar[bool] = True
+
+    @property
+    def hidden_values(self) -> int:
+        """Values of the widest layer for one row."""
+        return self.declared.widest
+
+    @property
+    def declared(self) -> Declaration:
+        """What there is to learn and to compute."""
+        return _declared(self)
+
+    def parameters(self) -> dict[str, Parameter]:
+        """Return what is learned."""
+        return self.declared.parameters
+
+    def initial(
+        self, rows: Mapping[str, Any], prior: Floats, rng: np.random.Generator
+    ) -> dict[str, Any]:
+        """Draw weights; the head tells the prior."""
+        arrays = self.declared.initial(rng)
+        if self.flat is not None:
+            arrays |= self.flat.initial(rows, rng)
+        return arrays | {"head.scores.bias": prior}
+
+    def forward(self, weights: Mapping[str, Any], batch: Mapping[str, Any], noise: Any) -> Any:
+        """Compute in torch: see ``core.Network``."""
+        from automl_fuse_torch.training import TrainingOperations
+
+        return self.scores(TrainingOperations(weights, batch, noise)).unsqueeze(2)
+
+    def finished(self, weights: Mapping[str, Singles]) -> dict[str, Singles]:
+        """Return all of the parameters."""
+        return dict(weights) | (self.flat.finished(weights) if self.flat is not None else {})
+
+    def write(
+        self, writer: Writer, arrays: Mapping[str, Array], inputs: Mapping[str, Tensor]
+    ) -> Tensor:
+        """Write scores (1, n_rows, n_outputs)."""
+        from automl_fuse_torch.exporting import GraphOperations
+
+        scores = self.scores(GraphOperations(writer, arrays, inputs))
+        doubled = writer.node("Cast", [scores.tensor], {"to": DOUBLE})
+        return reshaped(writer, doubled, 1, -1, self.n_outputs)
+
+    def features(self, operations: Operations) -> Value:
+        """Compute what the head reads."""
+        parts = [branch.features(operations) for branch in self.branches]
+        if self.flat is not None:
+            flat = operations.dense(operations.flat(self.flat), "flat.hidden", _FLAT_WIDTH)
+            parts.append(operations.relu(flat))
+        return operations.joined(parts)
+
+    def scores(self, operations: Operations) -> Value:
+        """Compute scores."""
+        features = operations.dropped(self.features(operations))
+        hidden = operations.relu(operations.dense(features, "head.hidden", self.hidden))
+        return operations.output(operations.dropped(hidden), "head.scores", self.n_outputs)
+
+
+@lru_cache(maxsize=32)
+def _declared(network: BranchNetwork) -> Declaration:
+    declaration = Declaration()
+    network.scores(declaration)
+    return declaration
