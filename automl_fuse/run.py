@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -185,14 +186,35 @@ def open_run(output: str | None) -> Iterator[RunDirectory]:
     RunError
         If the directory holds another run, is in use, or cannot be written.
     """
-    if output is None:
-        root = Path(tempfile.mkdtemp(prefix="automl_fuse-"))
-        try:
-            yield RunDirectory(root)
-        finally:
-            shutil.rmtree(root, ignore_errors=True)
-        return
-    root = Path(output)
+    with _telling_of_disks(output or tempfile.gettempdir()):
+        if output is None:
+            root = Path(tempfile.mkdtemp(prefix="automl_fuse-"))
+            try:
+                yield RunDirectory(root)
+            finally:
+                shutil.rmtree(root, ignore_errors=True)
+        else:
+            with _locked(Path(output)) as run:
+                yield run
+
+
+@contextmanager
+def _telling_of_disks(place: str) -> Iterator[None]:
+    """Turn what a full, read-only or broken disk does, wherever in the run, into our error."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _OF_DISKS:
+            raise
+        named = "" if error.filename is None else f" ({error.filename})"
+        raise RunError(
+            f"The run in {place} cannot go on: {error.strerror}{named}. Make room there, or name "
+            "another run directory."
+        ) from error
+
+
+@contextmanager
+def _locked(root: Path) -> Iterator[RunDirectory]:
     _make(root)
     lock = FileLock(str(root / LOCK))
     try:
@@ -224,6 +246,13 @@ def _make(root: Path) -> None:
     if not os.access(root, os.W_OK):
         raise RunError(f"Cannot write into {root}: permission denied.")
 
+
+_OF_DISKS = frozenset(
+    {
+        errno.EACCES, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EMFILE, errno.ENFILE,
+        errno.ENOSPC, errno.EPERM, errno.EROFS,
+    }
+)  # fmt: skip
 
 _OURS = frozenset(
     {
