@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import json
 import os
@@ -245,24 +246,46 @@ def open_run(
     RunError
         If the directory holds another run, is in use, or cannot be written.
     """
-    if output is None:
-        root = Path(tempfile.mkdtemp(prefix="automl_fuse-"))
-        try:
-            yield RunDirectory(root, disk_bytes=disk_bytes)
-        finally:
-            shutil.rmtree(root, ignore_errors=True)
-        return
-    root = Path(output)
-    _make(root)
-    run = RunDirectory(root, is_kept=True, disk_bytes=disk_bytes)
+    with _telling_of_disks(output or tempfile.gettempdir()):
+        if output is None:
+            root = Path(tempfile.mkdtemp(prefix="automl_fuse-"))
+            try:
+                yield RunDirectory(root, disk_bytes=disk_bytes)
+            finally:
+                shutil.rmtree(root, ignore_errors=True)
+        else:
+            run = RunDirectory(Path(output), is_kept=True, disk_bytes=disk_bytes)
+            with _prepared(run, resume=resume):
+                yield run
+
+
+@contextmanager
+def _telling_of_disks(place: str) -> Iterator[None]:
+    """Turn what a full, read-only or broken disk does, wherever in the run, into our error."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _OF_DISKS:
+            raise
+        named = "" if error.filename is None else f" ({error.filename})"
+        raise RunError(
+            f"The run in {place} cannot go on: {error.strerror}{named}. Make room there, or name "
+            "another run directory."
+        ) from error
+
+
+@contextmanager
+def _prepared(run: RunDirectory, *, resume: bool) -> Iterator[None]:
+    """Make a run directory and hold it, without what earlier attempts have left half written."""
+    _make(run.root)
     with _held(run):
         if not resume:
             _clear_unfinished(run)
         try:
-            remove_leftovers(root)
-            yield run
+            remove_leftovers(run.root)
+            yield
         finally:
-            remove_leftovers(root)
+            remove_leftovers(run.root)
 
 
 @contextmanager
@@ -311,6 +334,13 @@ def _make(root: Path) -> None:
     with contextlib.suppress(PermissionError):
         root.chmod(0o700)
 
+
+_OF_DISKS = frozenset(
+    {
+        errno.EACCES, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EMFILE, errno.ENFILE,
+        errno.ENOSPC, errno.EPERM, errno.EROFS,
+    }
+)  # fmt: skip
 
 _OURS = frozenset(
     {

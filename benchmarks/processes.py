@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 MARK = "AUTOML_FUSE_BENCHMARK"
 PROC = Path("/proc")
@@ -47,7 +47,14 @@ class Outcome:
     peak_bytes: int | None
 
 
-def run(command: Sequence[str | Path], log: Path, limit: float) -> Outcome:
+def run(
+    command: Sequence[str | Path],
+    log: Path,
+    limit: float,
+    *,
+    sample_seconds: float = SAMPLE_SECONDS,
+    memory_of: Callable[[int], int] | None = None,
+) -> Outcome:
     """Run a command; kill it and its descendants at the limit.
 
     Parameters
@@ -59,6 +66,10 @@ def run(command: Sequence[str | Path], log: Path, limit: float) -> Outcome:
         libraries leave files there.
     limit : float
         Seconds.
+    sample_seconds : float
+        Between two looks at the memory.
+    memory_of : callable, optional
+        Bytes of a process, given its number; by default all, shared pages divided.
 
     Returns
     -------
@@ -76,11 +87,12 @@ def run(command: Sequence[str | Path], log: Path, limit: float) -> Outcome:
         )
         try:
             while process.poll() is None:
-                peak = max(peak, _memory(mark))
+                held = sum(map(memory_of or _proportional_bytes, _marked(mark)))
+                peak = max(peak, held)
                 if time.monotonic() - start > limit:
                     timed_out = True
                     break
-                _wait(process, SAMPLE_SECONDS)
+                _wait(process, sample_seconds)
         finally:
             _end(process, mark)
     return Outcome(
@@ -131,11 +143,6 @@ def _marked(mark: str) -> list[int]:
         for folder in (PROC.iterdir() if PROC.exists() else ())
         if folder.name.isdigit() and wanted in _content(folder / "environ")
     ]
-
-
-def _memory(mark: str) -> int:
-    """Return the bytes of memory of all marked processes."""
-    return sum(_proportional_bytes(identifier) for identifier in _marked(mark))
 
 
 def _proportional_bytes(identifier: int) -> int:

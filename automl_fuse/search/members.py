@@ -57,9 +57,12 @@ SHARE = 0.4
 """Share of the remaining search that a later member may take."""
 MARGIN = 0.95
 """Share of the time to the end of the search that the last jobs are given."""
-OVERRUN = (1.25, 5.0)
-"""A job is killed after its seconds times the first number plus the second, which allows for
-importing the learner's library."""
+OVERRUN = 1.25
+"""Factor on the seconds of a job after which it is killed, but for what is said below."""
+START = (0.1, 5.0, 30.0)
+"""Seconds beside that for the start of a worker and the import of a library: this share of the
+search, but at least the second number and at most the third. They are many where a machine has much
+else to do."""
 FOLDS_BEFORE_STOPPING = 4
 """A member is stopped after one of so many folds at the earliest: one fold is noisy."""
 RESTART_SECONDS = 4.0
@@ -396,7 +399,8 @@ class MemberSearch:
         self._open.pop(member.name)
 
     def _kill_overrun(self) -> None:
-        factor, extra = OVERRUN
+        factor, (share, least, most) = OVERRUN, START
+        extra = min(max(least, share * self._limits.seconds), most)
         for member in list(self._open.values()):
             for job, watch in list(member.running.values()):
                 if watch.seconds() > factor * job.seconds + extra:

@@ -207,6 +207,8 @@ class Study:
             draw = Draw(self._study, trial, {}, self._storage)
             try:
                 draw.params = space(TrialSuggest(trial))
+            except OSError:  # of the storage: the disk may be full
+                raise
             except (Exception, SystemExit) as error:
                 draw.fail(traceback.format_exc())
                 raise PluginError(f"its search space raised {error!r}") from error
