@@ -239,6 +239,9 @@ def _run(
         outcome = search(session, learners, executor, assembler.warm)
         ends = {"search": watch.seconds()}
         session.enters("fuse")
+        if outcome.disk_full:
+            # What is left of the room is for the pipeline.
+            session = replace(session, storage=Storage(None), compressors=())
         if outcome.gainless_seconds is not None:
             session = _given_back(session, outcome.gainless_seconds)
         fused = fuse(session, outcome)
