@@ -526,7 +526,7 @@ def test_dropped_members_stay_in_the_ensemble(tmp_path):
         found = member(f"a-{number}", shift, (y + shift)[:, None])
         ledger.keep(found.name, found.oof)
         ledger.write("finished", {"member": found.name, **as_details(found)})
-        incumbent.absorb(found.oof, incumbent.best_blend(found.oof))
+        incumbent.absorb(found.oof)
         tally.finished.append(found)
         drop_excess(tally, ledger, 300)
         assert [kept.name for kept in tally.finished] == [f"a-{number}"]
