@@ -171,17 +171,13 @@ def _fit(
     asked = {**vars(settings), **said}
     identity = Identity.of(dataset, trial_data, objective, plugins, asked, search_seconds)
     identity = identity.with_data(digest, trial_data.weight)
-    is_resumed = past is not None
-    with open_run(settings.output, resume=is_resumed, disk_bytes=settings.disk_bytes) as run:
+    with open_run(settings.output, resume=past is not None, disk_bytes=settings.disk_bytes) as run:
         lines: list[Line] = []
         if past is not None:
             identity = past.check(identity)
             if past.is_answered(run, identity):
                 return load_run(run.root)
-            lines = past.lines(run)
-            run.report.unlink(missing_ok=True)
-            # What follows the search has its time, however late the last attempt was ended.
-            watch.advance(min(elapsed(lines), max(0.0, times.search - watch.seconds())))
+            lines = _taken_up(past, run, watch, times.search)
         if settings.output:
             keep_configuration(run, said, settings)
             identity.write(run)
@@ -207,6 +203,15 @@ def _fit(
             known = {"skipped": skipped, "warnings": notes, "data_sha256": digest}
             with STOP.heeded(), session.observers.failing_aloud():
                 return _run(session, learners, assembler, known)
+
+
+def _taken_up(past: Past, run: RunDirectory, watch: Stopwatch, search_end: float) -> list[Line]:
+    """Go back to where the ledger of a run ends, which is returned, in its files and in time."""
+    lines = past.lines(run)
+    run.report.unlink(missing_ok=True)
+    # What follows the search has its time, however late the last attempt was ended.
+    watch.advance(min(elapsed(lines), max(0.0, search_end - watch.seconds())))
+    return lines
 
 
 def _dataset(said: dict[str, Any], y: Any, settings: Settings, plugins: Plugins) -> Dataset:

@@ -256,6 +256,7 @@ def open_run(
             _clear_unfinished(run)
         try:
             remove_leftovers(root)
+            run.seals.ensure_key()
             yield run
         finally:
             remove_leftovers(root)
