@@ -155,17 +155,13 @@ def _fit(
         prepared.dataset, data, prepared.objective, prepared.plugins, asked, search_seconds
     )
     identity = identity.with_data(digest, data.weight)
-    is_resumed = past is not None
-    with open_run(settings.output, resume=is_resumed, disk_bytes=settings.disk_bytes) as run:
+    with open_run(settings.output, resume=past is not None, disk_bytes=settings.disk_bytes) as run:
         lines: list[Line] = []
         if past is not None:
             identity = past.check(identity)
             if past.is_answered(run, identity):
                 return load_run(run.root)
-            lines = past.lines(run)
-            run.report.unlink(missing_ok=True)
-            # What follows the search has its time, however late the last attempt was ended.
-            watch.advance(min(elapsed(lines), max(0.0, times.search - watch.seconds())))
+            lines = _taken_up(past, run, watch, times.search)
         if settings.output:
             keep_configuration(run, said, settings)
             identity.write(run)
@@ -208,6 +204,15 @@ def _warn(notes: Iterable[str]) -> None:
         _log.warning(note)
 
 
+def _taken_up(past: Past, run: RunDirectory, watch: Stopwatch, search_end: float) -> list[Line]:
+    """Go back to where the ledger of a run ends, which is returned, in its files and in time."""
+    lines = past.lines(run)
+    run.report.unlink(missing_ok=True)
+    # What follows the search has its time, however late the last attempt was ended.
+    watch.advance(min(elapsed(lines), max(0.0, search_end - watch.seconds())))
+    return lines
+
+
 def _run(
     session: Session,
     learners: Sequence[LearnerSpec],
@@ -221,6 +226,9 @@ def _run(
         outcome = search(session, learners, executor, assembler.warm)
         ends = {"search": watch.seconds()}
         session.enters("fuse")
+        if outcome.disk_full:
+            # What is left of the room is for the pipeline.
+            session = replace(session, storage=Storage(None), compressors=())
         if outcome.gainless_seconds is not None:
             session = _given_back(session, outcome.gainless_seconds)
         fused = fuse(session, outcome)

@@ -18,6 +18,7 @@ import joblib
 import numpy as np
 from filelock import FileLock
 
+from automl_fuse.errors import DiskFullError
 from automl_fuse.members import merge_features
 from automl_fuse.specs import Columns, Matrix
 
@@ -63,8 +64,8 @@ class FeatureFiles:
     def write(self, fold: int, key: str, features: tuple[Matrix, Matrix]) -> tuple[Matrix, Matrix]:
         """Write features whole or not at all, and return them mapped.
 
-        Where all files are too large together, those not read for longest are removed; whoever
-        has mapped one keeps its pages.
+        Where all files are too large together, those not read for longest are removed, and all
+        others where the disk is full; whoever has mapped one keeps its pages.
 
         Raises
         ------
@@ -72,7 +73,12 @@ class FeatureFiles:
             If they cannot be written, naming the file and the reason.
         """
         path = self._path(fold, key)
-        self._run.seals.stream(path, partial(joblib.dump, features))
+        write = partial(self._run.seals.stream, path, partial(joblib.dump, features))
+        try:
+            write()
+        except DiskFullError:
+            _make_room(path, 0)
+            write()
         # Another worker that needs much room may have removed the file again.
         mapped = self.read(fold, key) or features
         _make_room(path, _most_bytes(self._run))

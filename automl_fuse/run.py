@@ -283,6 +283,7 @@ def _prepared(run: RunDirectory, *, resume: bool) -> Iterator[None]:
             _clear_unfinished(run)
         try:
             remove_leftovers(run.root)
+            run.seals.ensure_key()
             yield
         finally:
             remove_leftovers(run.root)
@@ -299,6 +300,8 @@ def _held(run: RunDirectory) -> Iterator[None]:
             f"{run.root} is in use by another run{_holder(run)}: wait for it to end, or name "
             "another directory."
         ) from error
+    except OSError as error:
+        raise cannot_write(run.root / LOCK, error) from error
     try:
         # Not in the lock itself, which is emptied by whoever tries to take it.
         write_json(run.holder, {**identity(), "since": now()})

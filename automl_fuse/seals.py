@@ -7,7 +7,6 @@ without a valid tag is refused before a byte of it is interpreted.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import hmac
 import mmap
@@ -18,7 +17,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 from automl_fuse.errors import RunError
-from automl_fuse.files import cannot_write, stream_whole, sync_folder, write_whole
+from automl_fuse.files import cannot_write, stream_whole, write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,7 +39,7 @@ class Seals:
     Parameters
     ----------
     root : Path
-        Folder of the key, which is made with the first file.
+        Folder of the key, which is made with the first file at the latest.
     durable : bool
         Whether files must survive a loss of power.
     """
@@ -61,7 +60,7 @@ class Seals:
         RunError
             If it cannot be written, naming the file and the reason.
         """
-        self._ensure_key()
+        self.ensure_key()
         try:
             write_whole(path, content, self._tag(content), durable=self._durable)
         except OSError as error:
@@ -84,7 +83,7 @@ class Seals:
             write(hashing)
             stream.write(hashing.digest())
 
-        self._ensure_key()
+        self.ensure_key()
         try:
             stream_whole(path, sealed, durable=False)
         except OSError as error:
@@ -162,22 +161,21 @@ class Seals:
             raise RunError(f"{path} is damaged: it must hold {_KEY_BYTES} bytes, the run's key.")
         return key
 
-    def _ensure_key(self) -> None:
-        """Make a key if there is none; of two processes that do so at once, both use the same."""
+    def ensure_key(self) -> None:
+        """Make a key if there is none: once, before several processes write.
+
+        Raises
+        ------
+        RunError
+            If it cannot be written.
+        """
         path = self._root / KEY
         if "_key" in self.__dict__ or path.exists():
             return
-        fresh = path.with_name(f".{KEY}.{secrets.token_hex(8)}")
         try:
-            write_whole(fresh, secrets.token_bytes(_KEY_BYTES), durable=self._durable)
-            with contextlib.suppress(FileExistsError):
-                path.hardlink_to(fresh)
-            if self._durable:
-                sync_folder(path.parent)
+            write_whole(path, secrets.token_bytes(_KEY_BYTES), durable=self._durable)
         except OSError as error:
             raise cannot_write(path, error) from error
-        finally:
-            fresh.unlink(missing_ok=True)
 
 
 class _Hashing:

@@ -10,7 +10,10 @@ from typing import Any
 
 import automl_fuse
 from automl_fuse import Settings, files
-from automl_fuse.search import ledger
+from automl_fuse.search import ledger, members
+
+# A busy machine may take longer to start a worker than a fold is given.
+members.OVERRUN = (1.25, 200.0)
 
 
 def fit(table: Path, run: Path, *, resume: bool, accept: bool = False, **others: Any) -> Any:

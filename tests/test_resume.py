@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import subprocess
 import sys
@@ -16,9 +17,9 @@ from dying_run import fit
 from sklearn.datasets import load_breast_cancer
 
 import automl_fuse
-from automl_fuse import Settings, cli
+from automl_fuse import Settings, cli, files
 from automl_fuse.budget import Stopwatch
-from automl_fuse.errors import MissingDependencyError, RunError, SettingsError
+from automl_fuse.errors import DiskFullError, MissingDependencyError, RunError, SettingsError
 from automl_fuse.progress import Log
 from automl_fuse.run import RunDirectory, load_run
 from automl_fuse.search.incumbent import Incumbent
@@ -296,7 +297,10 @@ def test_changed_data_are_refused_unless_accepted(table, killed, tmp_path, capsy
         (lambda frame: frame.head(290), "number of rows was 300, is 290"),
         (lambda frame: frame.drop(columns="worst area"), "worst area was numeric, is absent"),
         (lambda frame: frame.assign(diagnosis=frame["diagnosis"] + 1), r"classes was \[0, 1\]"),
-        (lambda frame: frame.assign(diagnosis=frame["diagnosis"].sample(frac=1)), "folds changed"),
+        (
+            lambda frame: frame.assign(diagnosis=frame["diagnosis"].to_numpy()[::-1]),
+            "folds changed",
+        ),
     ],
 )
 def test_what_predictions_are_bound_to_is_always_refused(table, killed, tmp_path, change, reason):
@@ -418,9 +422,63 @@ def test_a_ledger_that_cannot_be_written_is_named(tmp_path):
 # --------------------------------------------------------------------------- disk
 
 
+class Disk:
+    """Refuses writes: of every file after some, or of fold models alone."""
+
+    def __init__(self, room, only=""):
+        self._stream_whole = files.stream_whole
+        self._room = room
+        self._only = only
+
+    def stream_whole(self, path, write, **how):
+        if self._only in str(path):
+            self._room -= 1
+        if self._room < 0 and self._only in str(path):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        self._stream_whole(path, write, **how)
+
+
+def test_a_full_disk_ends_the_search_with_the_best_so_far(
+    table, whole, tmp_path, monkeypatch, caplog
+):
+    run = tmp_path / "run"
+    with monkeypatch.context() as full:
+        full.setattr(files, "stream_whole", Disk(7, "/members/").stream_whole)
+        pipeline = fit(table, run, resume=False)
+    assert "the disk is full: " in caplog.text
+    assert "2 members" in caplog.text
+    trials = pipeline.report["trials"]
+    assert trials["finished"] == 2
+    assert trials["failed"] == 0
+    assert "No space left on device" in trials["disk_full"]
+    expected = pipeline.predict_proba(pd.read_csv(table))
+    np.testing.assert_array_equal(load_run(run).predict_proba(pd.read_csv(table)), expected)
+    assert outcome(resumed(table, run), table) == outcome(whole[0], table)
+
+
+def test_a_disk_that_has_no_room_at_all_is_named_and_the_run_goes_on_later(
+    table, whole, tmp_path, monkeypatch
+):
+    run = tmp_path / "run"
+    with monkeypatch.context() as full:
+        full.setattr(files, "stream_whole", Disk(25).stream_whole)
+        with pytest.raises(DiskFullError, match=r"Cannot write .*: No space left on device"):
+            fit(table, run, resume=False)
+    assert any(event == "finished" for event, _ in events(run))
+    assert not any(event == "failed" for event, _ in events(run))
+    assert not [path for path in run.rglob(".*") if path.is_file()]
+    assert outcome(resumed(table, run), table) == outcome(whole[0], table)
+
+
+def test_a_full_disk_before_the_first_member_is_named(table, tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "stream_whole", Disk(0, "/members/").stream_whole)
+    with pytest.raises(DiskFullError, match=r"No member had finished\. Make room"):
+        fit(table, tmp_path / "run", resume=False)
+
+
 def test_a_disk_limit_drops_the_worst_members(table, tmp_path):
     run = tmp_path / "run"
-    limit = 100_000
+    limit = 30_000
     pipeline = fit(table, run, resume=False, disk_limit=limit)
     kept = kept_members(read_ledger(RunDirectory(run)))
     assert pipeline.report["trials"]["dropped"] > 0
@@ -468,7 +526,7 @@ def test_dropped_members_stay_in_the_ensemble(tmp_path):
         found = member(f"a-{number}", shift, (y + shift)[:, None])
         ledger.keep(found.name, found.oof)
         ledger.write("finished", {"member": found.name, **as_details(found)})
-        incumbent.absorb(found.oof, incumbent.best_blend(found.oof))
+        incumbent.absorb(found.oof)
         tally.finished.append(found)
         drop_excess(tally, ledger, 300)
         assert [kept.name for kept in tally.finished] == [f"a-{number}"]

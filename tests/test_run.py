@@ -101,6 +101,11 @@ def test_files_that_were_being_written_are_removed(tmp_path):
     assert not (tmp_path / left[1]).exists()
 
 
+def test_a_run_has_its_key_before_anything_is_written(tmp_path):
+    with open_run(str(tmp_path / "run")) as run:
+        assert (run.root / "key").stat().st_size == 32
+
+
 def test_a_run_directory_is_its_owners(tmp_path):
     with open_run(str(tmp_path / "run")) as run:
         run.seals.dump(run.fold_model("a-0", 0), "model")

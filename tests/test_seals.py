@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import subprocess
-import sys
 from functools import partial
 
 import joblib
@@ -98,18 +96,3 @@ def test_the_key_is_in_no_pickle(run):
     copy = pickle.dumps(run)
     assert (run.root / "key").read_bytes() not in copy
     assert pickle.loads(copy).seals.load(run.pipelines) == 1
-
-
-def test_processes_that_make_the_key_at_once_share_it(tmp_path):
-    script = (
-        "import sys; from pathlib import Path; from automl_fuse.run import RunDirectory; "
-        "run = RunDirectory(Path(sys.argv[1])); "
-        "run.seals.dump(run.fold_model(sys.argv[2], 0), sys.argv[2])"
-    )
-    started = [
-        subprocess.Popen([sys.executable, "-c", script, str(tmp_path), name]) for name in "abc"
-    ]
-    assert [process.wait() for process in started] == [0, 0, 0]
-    run = RunDirectory(tmp_path)
-    assert [run.seals.load(run.fold_model(name, 0)) for name in "abc"] == ["a", "b", "c"]
-    assert not list(tmp_path.glob(".*"))

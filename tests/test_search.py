@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from automl_fuse.budget import Stopwatch
 from automl_fuse.errors import NothingFittedError
 from automl_fuse.folds import cross_fitting, make_folds
 from automl_fuse.metrics import METRICS, loss_of
@@ -19,6 +20,7 @@ from automl_fuse.search.arms import (
     choose,
 )
 from automl_fuse.search.incumbent import Incumbent
+from automl_fuse.search.ledger import Ledger
 from automl_fuse.search.plateau import MIN_MEMBERS, Plateau
 from automl_fuse.search.studies import Storage, Study
 from automl_fuse.specs import (
@@ -147,6 +149,13 @@ def data():
     )
 
 
+def ledger_of(discard=lambda name: None):
+    """Return a ledger that keeps nothing, and tells what is discarded."""
+    ledger = Ledger(None, Stopwatch())
+    ledger.discard = discard
+    return ledger
+
+
 def run(
     data,
     learners,
@@ -166,7 +175,7 @@ def run(
         Storage(None),
         SearchLimits(seconds=seconds, max_trials=max_trials, slots=2, patience=patience),
         lambda name, details: events.append((name, details)),
-        discard,
+        ledger_of(discard),
     )
     return search.run(), executor, events
 
@@ -238,7 +247,7 @@ def test_without_gain_the_search_ends_and_says_so(data):
 
 
 def test_what_is_not_kept_is_discarded(data, monkeypatch):
-    monkeypatch.setattr("automl_fuse.search.members.MAX_KEPT", 2)
+    monkeypatch.setattr("automl_fuse.search.keeping.MAX_KEPT", 2)
     discarded = []
     outcome, _, _ = run(
         data,
@@ -249,7 +258,7 @@ def test_what_is_not_kept_is_discarded(data, monkeypatch):
     assert {member.name for member in outcome.members} == {"good-0", "fair-0"}
     assert outcome.dropped == 1
     assert outcome.stopped == 1
-    assert set(discarded) == {"weak-0", "poor-0"}
+    assert {name for name in discarded if not name.startswith("_")} == {"weak-0", "poor-0"}
 
 
 def test_time_that_is_over_leaves_the_folds_that_are_done(data):
@@ -262,7 +271,7 @@ def test_time_that_is_over_leaves_the_folds_that_are_done(data):
         Storage(None),
         SearchLimits(seconds=60, max_trials=None, slots=1),
         lambda name, details: None,
-        lambda name: None,
+        ledger_of(),
     )
     original = executor.collect
 
@@ -371,13 +380,13 @@ def test_the_incumbent_gains_from_diverse_members_only():
     first, second = (y[:, None] + rng.normal(size=(300, 1)) for _ in range(2))
     incumbent = Incumbent(y, None, RMSE, rows)
     assert incumbent.is_empty
-    assert incumbent.absorb(first) == float("inf")
+    assert incumbent.absorb(first).gain == float("inf")
     assert incumbent.loss == pytest.approx(RMSE(y, first, None))
     assert incumbent.gain(first, rows) == pytest.approx(0, abs=1e-12)
     assert incumbent.gain(second, rows) > 0.1
     assert incumbent.gain(second[:50], rows[:50]) > 0
     before = incumbent.loss
-    assert incumbent.absorb(second) == pytest.approx(before - incumbent.loss)
+    assert incumbent.absorb(second).gain == pytest.approx(before - incumbent.loss)
 
 
 def test_studies_replay_a_portfolio_and_keep_a_journal(tmp_path):

@@ -6,7 +6,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from automl_fuse.compressing.stage import MAKING
-from automl_fuse.search import Orders, Workshop, medians
+from automl_fuse.errors import DiskFullError
+from automl_fuse.search import Orders, TrialFailure, Workshop, medians
 from automl_fuse.search.students import MAX_DRAWS
 from automl_fuse.teaching import Teaching
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     from automl_fuse.compressing.pricing import PriceList
     from automl_fuse.compressing.stage import Stage
-    from automl_fuse.search import FinishedMember, Made, TrialFailure
+    from automl_fuse.search import FinishedMember, Made
     from automl_fuse.specs import Executor, LearnerSpec, Selection
 
 
@@ -70,11 +71,15 @@ class Making:
                 self.made.append(made.member)
                 self._prices.add(made.member)
 
-        with Teaching(session, stage.fused, stage.full, deadline) as teaching:
-            workshop.carry_out(teaching.prepared(iter(orders)), hear)
+        try:
+            with Teaching(session, stage.fused, stage.full, deadline) as teaching:
+                workshop.carry_out(teaching.prepared(iter(orders)), hear)
+        except DiskFullError as error:
+            # What has been made so far may still find room.
+            self.failures.append(TrialFailure(member="", learner="", params={}, error=str(error)))
         orders.close()
         self.selections = orders.selections
-        self.failures = [*orders.failures, *workshop.failures]
+        self.failures += [*orders.failures, *workshop.failures]
         session.observers("compressed", {"made": [member.name for member in self.made]})
 
     def _orders(self) -> Orders:

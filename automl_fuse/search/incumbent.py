@@ -101,13 +101,15 @@ class Incumbent:
             return Blend(share=share, loss=loss, gain=gain)
         return Blend(share=0.0, loss=self.loss, gain=gain)
 
-    def absorb(self, prediction: Floats, blend: Blend) -> None:
-        """Take a member in, as much of it as a blend says."""
+    def absorb(self, prediction: Floats, blend: Blend | None = None) -> Blend:
+        """Take a member in, as much of it as a blend says: the best one if none is given."""
+        blend = blend or self.best_blend(prediction)
         if self._prediction is None:
             self._prediction = prediction.copy()
         elif blend.share > 0:
             self._prediction = (1 - blend.share) * self._prediction + blend.share * prediction
         self.loss = blend.loss
+        return blend
 
     def restore(self, prediction: Floats, loss: float) -> None:
         """Go on from an ensemble that was kept, and its loss."""

@@ -35,7 +35,7 @@ from automl_fuse.search.ledger import (
     STOPPED,
     Ledger,
 )
-from automl_fuse.search.opened import OpenMember, details_of, last_line
+from automl_fuse.search.opened import OpenMember, details_of, last_line, told_of
 from automl_fuse.search.outcome import FinishedMember, SearchLimits, SearchOutcome, TrialFailure
 from automl_fuse.search.plateau import Plateau
 from automl_fuse.search.replay import as_details, is_over, replay
@@ -279,7 +279,7 @@ class MemberSearch:
         self._tally.busy += result.fit_seconds + result.predict_seconds
         if DiskFullError.__name__ in result.error:
             # It says nothing about the member, which stays open for when there is room.
-            self._disk_full = last_line(result.error)
+            self._disk_full = last_line(result.error).partition(": ")[2]
             return
         if result.error or result.predictions is None:
             # A machine that was lost says nothing about the learner.
@@ -336,19 +336,8 @@ class MemberSearch:
         )
         choice.draw.finish(finished.loss)
         drop_excess(self._tally, self._ledger, self._limits.disk_bytes)
-        self._notify(
-            "trial_finished",
-            {
-                "member": member.name,
-                "learner": finished.learner,
-                "loss": finished.loss,
-                "ensemble_loss": self._incumbent.loss,
-                "fit_seconds": finished.fit_seconds,
-                "predict_seconds": finished.predict_seconds,
-                "bytes": finished.bytes,
-                "params": dict(finished.params),
-            },
-        )
+        told = {**told_of(finished), "ensemble_loss": self._incumbent.loss}
+        self._notify("trial_finished", told)
 
     def _fail(self, member: OpenMember, error: str, weight: int = 1) -> None:
         self._close(member)
@@ -376,13 +365,7 @@ class MemberSearch:
 
     def _write(self, event: str, member: OpenMember, details: Mapping[str, Any]) -> None:
         """Write down the end of a member."""
-        told = {
-            "member": member.name,
-            "costs": member.costs,
-            "fold_seconds": member.fold_seconds,
-            "busy": self._tally.busy,
-        }
-        self._ledger.write(event, {**told, **details})
+        self._ledger.write(event, {**member.ended(), "busy": self._tally.busy, **details})
 
     def _let_end(self, member: OpenMember) -> None:
         """Leave those running folds of a stopped member alone that will soon be done."""

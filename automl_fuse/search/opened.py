@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from automl_fuse.budget import Stopwatch
     from automl_fuse.search.arms import Choice
+    from automl_fuse.search.outcome import FinishedMember
     from automl_fuse.specs import Job, JobResult
 
 
@@ -48,6 +49,10 @@ class OpenMember:
         """What each fold took that is done."""
         return [result.fit_seconds + result.predict_seconds for result in self.results.values()]
 
+    def ended(self) -> dict[str, Any]:
+        """Return what a ledger says of a member at its end, whichever it is."""
+        return {"member": self.name, "costs": self.costs, "fold_seconds": self.fold_seconds}
+
 
 def details_of(choice: Choice) -> dict[str, Any]:
     """Return what a ledger says of a member that is begun."""
@@ -60,6 +65,19 @@ def details_of(choice: Choice) -> dict[str, Any]:
         "given": choice.seconds,
         "max_rows": choice.max_rows,
         "is_drawn": choice.is_drawn,
+    }
+
+
+def told_of(member: FinishedMember) -> dict[str, Any]:
+    """Return what observers are told of a finished member."""
+    return {
+        "member": member.name,
+        "learner": member.learner,
+        "loss": member.loss,
+        "fit_seconds": member.fit_seconds,
+        "predict_seconds": member.predict_seconds,
+        "bytes": member.bytes,
+        "params": dict(member.params),
     }
 
 
