@@ -275,7 +275,7 @@ def main() -> None:
     limits.set_defaults(run=run_limits)
     soak = commands.add_parser("soak", help="what grows over many searches")
     soak.add_argument("--seconds", type=float, default=3_600.0)
-    soak.add_argument("--time-limit", type=float, default=10.0, help="seconds of each search")
+    soak.add_argument("--time-limit", type=float, default=20.0, help="seconds of each search")
     soak.add_argument("--output", type=Path, default=RESULTS / "soak.jsonl")
     soak.set_defaults(run=run_soak)
     one = commands.add_parser("one", help="one run of limits")

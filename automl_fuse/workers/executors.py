@@ -11,7 +11,7 @@ import joblib
 
 from automl_fuse.errors import AutoFuseError, PluginError, RunError, SettingsError
 from automl_fuse.features import forget_features
-from automl_fuse.files import remove_temporaries
+from automl_fuse.files import remove_temporaries, whole
 from automl_fuse.memory import open_guard
 from automl_fuse.workers.process import Worker
 
@@ -230,7 +230,8 @@ def _write_runner(runner: Runner, run: RunDirectory) -> None:
     """
     shared = getattr(runner, "shared", None)
     try:
-        joblib.dump(runner if shared is None else shared(), run.runner)
+        with whole(run.runner) as stream:  # which nobody else may read
+            joblib.dump(runner if shared is None else shared(), stream)
         run.worker_log(0).parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunError(f"Cannot write {run.runner}: {error.strerror or error}.") from error
