@@ -148,7 +148,7 @@ class Log:
         for line in self._new_lines():
             try:
                 self._hear(line)
-            except (KeyError, TypeError) as error:
+            except (KeyError, TypeError, ValueError) as error:
                 raise RunError(
                     f"{self._path} has an event that cannot be read, {line.get('event')!r}: "
                     f"{error!r}."
@@ -170,7 +170,7 @@ class Log:
         for text in content[:whole].splitlines():
             try:
                 line = json.loads(text)
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue  # cut short by a crash, before the run was taken up again
             if isinstance(line, dict):
                 lines.append(line)

@@ -184,13 +184,16 @@ def run_soak(arguments: argparse.Namespace) -> None:
         tempfile.tempdir = folder
         start, number = time.monotonic(), 0
         while time.monotonic() - start < arguments.seconds:
-            _search(number, arguments.time_limit)
-            line = {"search": number, "elapsed": time.monotonic() - start, **_held(Path(folder))}
+            failure = _search(number, arguments.time_limit)
+            line = {"search": number, "elapsed": time.monotonic() - start, "failure": failure}
+            line |= _held(Path(folder))
             lines.append(line)
             _append(arguments.output, line)
             number += 1
         tempfile.tempdir = None
-    print(f"{len(lines)} searches in {lines[-1]['elapsed']:.0f} s")
+    failed = sum(line["failure"] is not None for line in lines)
+    told = f"{len(lines)} searches in {lines[-1]['elapsed']:.0f} s"
+    print(f"{told}, {failed} without a pipeline")
     part = max(1, len(lines) // 4)
     for name in ("memory", "files", "threads", "processes", "disk"):
         middle = float(np.median([line[name] for line in lines[part : 2 * part] or lines]))
@@ -201,8 +204,11 @@ def run_soak(arguments: argparse.Namespace) -> None:
               f"second quarter, {end / scale:.1f} {unit} in the last")  # fmt: skip
 
 
-def _search(number: int, seconds: float) -> None:
-    """Search a small table: every third time in this process, and of another task each time."""
+def _search(number: int, seconds: float) -> str | None:
+    """Search a small table: every third time in this process, and of another task each time.
+
+    Returns why there is no pipeline, or None.
+    """
     rng = np.random.default_rng(number)
     table = pd.DataFrame(rng.normal(size=(400, 5)), columns=list("abcde"))
     table["word"] = rng.choice(["x", "y", "z"], 400)
@@ -216,8 +222,12 @@ def _search(number: int, seconds: float) -> None:
         seed=number,
         workers=1,
     )
-    model = automl_fuse.fit(table, target="target", time_limit=seconds, settings=settings)
+    try:
+        model = automl_fuse.fit(table, target="target", time_limit=seconds, settings=settings)
+    except AutoFuseError as error:
+        return f"{type(error).__name__}: {error}"[:300]
     model.predict(table)
+    return None
 
 
 def _held(folder: Path) -> dict[str, int]:
@@ -265,7 +275,7 @@ def main() -> None:
     limits.set_defaults(run=run_limits)
     soak = commands.add_parser("soak", help="what grows over many searches")
     soak.add_argument("--seconds", type=float, default=3_600.0)
-    soak.add_argument("--time-limit", type=float, default=10.0, help="seconds of each search")
+    soak.add_argument("--time-limit", type=float, default=20.0, help="seconds of each search")
     soak.add_argument("--output", type=Path, default=RESULTS / "soak.jsonl")
     soak.set_defaults(run=run_soak)
     one = commands.add_parser("one", help="one run of limits")

@@ -44,6 +44,7 @@ except AutoFuseError as error:
 print(json.dumps(told))
 """
 QUICK = {
+    "compressors": [],
     "executor": "inline",
     "folds": 3,
     "learners": ["linear", "decision_tree"],
@@ -105,7 +106,7 @@ def check_files(folder):
 def test_a_full_disk_gives_an_error_of_ours_or_a_pipeline(tmp_path, size, executor):
     disk, kept = tmp_path / "disk", tmp_path / "kept"
     told = run(
-        {"output": str(disk / "run"), "executor": executor, "workers": 1},
+        {"output": str(disk / "run"), "executor": executor, "workers": 1, "compressors": None},
         mounts=tmpfs(disk, size),
         after=f'cp -r "{disk}" "{kept}"',
     )
@@ -174,7 +175,6 @@ def test_nothing_is_written_into_the_home_or_the_working_directory(tmp_path):
     [
         "mount -t tmpfs -o ro tmpfs /dev/shm",
         "mount -t tmpfs -o size=1m tmpfs /dev/shm",
-        "umount -l /dev/shm && ! mountpoint -q /dev/shm",
     ],
 )
 def test_no_shared_memory_is_needed(tmp_path, mounts):

@@ -132,6 +132,18 @@ def test_an_encoder_is_sent_back_once(home: RunDirectory, temporary: Path) -> No
     assert second.keys() - first.keys() == {"members/linear-1.fold-0.pkl"}
 
 
+def test_what_is_known_does_not_grow_with_the_run(home: RunDirectory) -> None:
+    runner = folds_of(home)
+    for number in range(3 * remote.MOST_KNOWN):
+        runner.keep({f"encoders/{number:08d}/moody.fold-0.pkl": b"fitted"})
+    known = runner.errand(job(0)).known
+    assert len(known) == remote.MOST_KNOWN
+    assert known[-1] == f"encoders/{3 * remote.MOST_KNOWN - 1:08d}/moody.fold-0.pkl"
+    assert runner.errand(job(1)).known == ()
+    runner.keep({"encoders/00000000/moody.fold-0.pkl": b"fitted"})
+    assert runner.errand(job(0)).known == known
+
+
 def test_a_worker_keeps_no_models(home: RunDirectory, temporary: Path) -> None:
     runner = folds_of(home)
     away(runner).run(runner.errand(job()), nothing)

@@ -6,12 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from automl_fuse.errors import SettingsError
+from automl_fuse.errors import RunError, SettingsError
 from automl_fuse.features import FeatureFiles
 from automl_fuse.inventory import MissingExtra, Plugins
 from automl_fuse.run import RunDirectory
 from automl_fuse.specs import ExecutorContext, Job, JobResult, Matrix
-from automl_fuse.workers import InlineExecutor, ProcessExecutor, open_executor
+from automl_fuse.workers import InlineExecutor, ProcessExecutor, executors, open_executor
+from automl_fuse.workers.process import Worker
 
 
 class Unreadable:
@@ -27,6 +28,10 @@ class Runner:
     def __init__(self, size: int = 10) -> None:
         self.data = np.arange(float(size))
 
+    def imports(self, learners):
+        print("imports for", learners, flush=True)
+        yield
+
     def __call__(self, job: Job) -> JobResult:
         if job.learner == "crash":
             os.kill(os.getpid(), signal.SIGSEGV)
@@ -39,6 +44,8 @@ class Runner:
             print("x" * 1_000_000, flush=True)
         if job.learner == "unreadable":
             return Unreadable()
+        if job.learner == "rewrite":
+            job.params["a"].append(2)
         if job.learner == "write":
             self.data[0] = 1.0
         return JobResult(
@@ -201,3 +208,53 @@ def test_built_in_executors_refuse_options(tmp_path):
     context = ExecutorContext(runner=Runner(), n_workers=1, n_threads=1, options={"address": "a"})
     with pytest.raises(SettingsError, match="has address, and executor='processes' takes none"):
         open_executor("processes", context, RunDirectory(tmp_path), Plugins())
+
+
+def test_workers_that_started_are_ended_where_one_cannot(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(Path(__file__).parent)
+    runner_class = __import__("test_workers").Runner
+    started = []
+
+    def start(number, *arguments):
+        if number == 1:
+            raise RunError("no more processes")
+        started.append(Worker(number, *arguments))
+        return started[-1]
+
+    monkeypatch.setattr(executors, "Worker", start)
+    context = ExecutorContext(runner=runner_class(), n_workers=2, n_threads=1)
+    with pytest.raises(RunError, match="no more processes"):
+        ProcessExecutor(context, RunDirectory(tmp_path))
+    with pytest.raises(ProcessLookupError):
+        os.kill(started[0].pid, 0)
+
+
+def test_a_system_that_refuses_a_process_is_told_of(tmp_path, monkeypatch):
+    monkeypatch.setattr("automl_fuse.workers.process.sys.executable", str(tmp_path / "nothing"))
+    context = ExecutorContext(runner=Runner(), n_workers=1, n_threads=1)
+    with pytest.raises(RunError, match="worker process cannot be started: No such file"):
+        ProcessExecutor(context, RunDirectory(tmp_path))
+
+
+def test_a_new_worker_imports_only_for_learners_that_have_worked(tmp_path, executor):
+    executor.submit(job("good"))
+    gather(executor, 1)
+    for learner in ("crash", "crash"):
+        executor.submit(job(learner))
+        gather(executor, 1)
+    executor.submit(job("good", 1))
+    executor.submit(job("good", 2))
+    gather(executor, 2)
+    executor.close()
+    printed = "".join(log.read_text() for log in (tmp_path / "workers").iterdir())
+    assert "imports for ['good']" in printed
+    assert "['crash" not in printed
+
+
+def test_a_job_that_is_written_into_is_still_known(executor):
+    asked = Job(member="m-0", learner="rewrite", params={"a": [1]}, fold=0, seconds=60.0)
+    executor.submit(asked)
+    (result,) = gather(executor, 1)
+    assert result.job is asked
+    assert asked.params == {"a": [1]}
+    assert executor.idle == 2

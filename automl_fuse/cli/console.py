@@ -12,13 +12,22 @@ if TYPE_CHECKING:
 
 
 def say(text: str = "") -> None:
-    """Print a line of the result."""
-    sys.stdout.write(f"{text}\n")
+    """Print lines of the result, without what a terminal would obey."""
+    sys.stdout.write(f"{_printable_lines(text)}\n")
 
 
 def warn(text: str) -> None:
-    """Print a line that is not part of the result."""
-    sys.stderr.write(f"{text}\n")
+    """Print lines that are not part of the result, without what a terminal would obey."""
+    sys.stderr.write(f"{_printable_lines(text)}\n")
+
+
+def printable(text: str) -> str:
+    """Return a text, from a file or a plugin, without what a terminal would obey."""
+    return "".join(each if each.isprintable() else " " for each in text)
+
+
+def _printable_lines(text: str) -> str:
+    return "\n".join(map(printable, text.split("\n")))
 
 
 def say_json(content: object) -> None:
@@ -64,7 +73,7 @@ def size(count: int) -> str:
 
 
 def _cell(value: Any, form: Callable[[Any], str]) -> str:
-    return "" if value is None else form(value)
+    return "" if value is None else printable(form(value))
 
 
 def finite(value: Any) -> Any:

@@ -7,7 +7,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from automl_fuse.cli.console import finite, say, say_json
+from automl_fuse.cli.console import finite, printable, say, say_json
 from automl_fuse.cli.options import add_command
 from automl_fuse.units import in_words
 
@@ -112,8 +112,3 @@ def _news(progress: Progress) -> list[str]:
 
 def _as_line(run: str, progress: Progress) -> str:
     return json.dumps(finite({"run": run, **progress.as_dict()}), allow_nan=False)
-
-
-def printable(text: str) -> str:
-    """Return a text of a log without what a terminal would obey."""
-    return "".join(each if each.isprintable() else " " for each in text)

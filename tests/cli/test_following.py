@@ -163,3 +163,11 @@ def test_a_number_of_a_process_that_is_used_again_is_not_taken_for_it(log):
 def test_a_directory_without_a_run_is_refused(tmp_path, capsys):
     assert cli.main(["status", str(tmp_path)]) == cli.FILES
     assert "no run that has begun" in capsys.readouterr().err
+
+
+def test_a_log_that_is_gone_is_told(tmp_path):
+    (tmp_path / "log.jsonl").write_text("")
+    log = Log(tmp_path)
+    (tmp_path / "log.jsonl").unlink()
+    with pytest.raises(RunError, match=r"log\.jsonl cannot be read"):
+        log.progress()
