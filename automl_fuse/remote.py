@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 
 from automl_fuse.errors import RunError
 from automl_fuse.heirlooms import heirloom_path
-from automl_fuse.hyperparameters import EARLIER, TAUGHT
+from automl_fuse.hyperparameters import COPIES, EARLIER, TAUGHT
 from automl_fuse.lessons import EARLIER_TEACHER, teacher_name
 from automl_fuse.run import LOCK, RunDirectory, write_bytes, write_pickle
 from automl_fuse.specs import ALL_ROWS, Errand
@@ -236,6 +236,8 @@ def _files_read(job: Job, run: RunDirectory) -> Iterator[Path]:
             yield run.augmented(teacher)
     if TAUGHT in job.params:
         yield run.teacher(EARLIER_TEACHER)
+        if job.params.get(COPIES):
+            yield run.augmented(EARLIER_TEACHER)
     if EARLIER in job.params:
         yield heirloom_path(run, job)
 
