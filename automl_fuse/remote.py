@@ -227,7 +227,8 @@ def _digest(content: bytes) -> str:
 def _files_read(job: Job, run: RunDirectory) -> Iterator[Path]:
     """Yield the files that the runner of a job reads, and has not written itself."""
     if job.edit is not None:
-        yield run.fold_model(job.source, job.fold)
+        for name in (job.source, *job.others):
+            yield run.fold_model(name, job.fold)
     if job.student is not None:
         teacher = teacher_name(job.student.teacher)
         if job.fold == ALL_ROWS:

@@ -54,7 +54,7 @@ def table(n_rows: int, seed: int) -> pd.DataFrame:
 def fit(frame: pd.DataFrame, **options: Any) -> Any:
     settings = options.pop("settings", None) or settings_of(max_trials=2)
     return automl_fuse.fit(
-        frame, target="y", time_limit=6, prefer="quality", settings=settings, **options
+        frame, target="y", time_limit=6, settings=settings, **{"prefer": "quality", **options}
     )
 
 
@@ -467,6 +467,12 @@ def test_networks_start_from_earlier_networks(
     assert any("-tuned-" in row["member"] for row in model.report["leaderboard"])
     test = table(500, 2)
     assert model.evaluate(test)["log_loss"] < fit(few, settings=settings).evaluate(test)["log_loss"]
+    souped = fit(few, transfer_from=before, settings=replace(
+        settings, max_trials=5, compressors=("soup",), fusions=("average",)
+    ), prefer="balanced")  # fmt: skip
+    assert not souped.report["compression"]["failures"]
+    (soup, *_) = [name for name in souped.report["compression"]["made"] if "_soup2" in name]
+    assert "tiny_network-tuned-" in soup
     # A third class: the body of the network is taken over, and its head for the known classes.
     more = few.assign(y=np.where(few.a > 1.0, "perhaps", few.y))
     third = fit(more, transfer_from=before, settings=replace(settings, max_trials=3))
