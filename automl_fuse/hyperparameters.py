@@ -13,7 +13,9 @@ EARLIER: Final = "earlier"
 """The member of an earlier run from whose models the fold models start."""
 TAUGHT: Final = "taught"
 """Share of an earlier pipeline's predictions in the labels, against the true ones."""
-KEPT: Final = frozenset({TARGET, EARLIER, TAUGHT})
+COPIES: Final = "copies"
+"""Rows made from each training row, which the earlier pipeline has labelled."""
+KEPT: Final = frozenset({TARGET, EARLIER, TAUGHT, COPIES})
 
 
 def learner_params(params: Params) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 
 from automl_fuse.errors import RunError
 from automl_fuse.heirlooms import heirloom_path
-from automl_fuse.hyperparameters import EARLIER, TAUGHT
+from automl_fuse.hyperparameters import COPIES, EARLIER, TAUGHT
 from automl_fuse.lessons import EARLIER_TEACHER, teacher_name
 from automl_fuse.run import LOCK, RunDirectory, write_bytes
 from automl_fuse.specs import ALL_ROWS, Errand
@@ -233,7 +233,8 @@ def _digest(content: bytes) -> str:
 def _files_read(job: Job, run: RunDirectory) -> Iterator[Path]:
     """Yield the files that the runner of a job reads, and has not written itself."""
     if job.edit is not None:
-        yield run.fold_model(job.source, job.fold)
+        for name in (job.source, *job.others):
+            yield run.fold_model(name, job.fold)
     if job.student is not None:
         teacher = teacher_name(job.student.teacher)
         if job.fold == ALL_ROWS:
@@ -242,6 +243,8 @@ def _files_read(job: Job, run: RunDirectory) -> Iterator[Path]:
             yield run.augmented(teacher)
     if TAUGHT in job.params:
         yield run.teacher(EARLIER_TEACHER)
+        if job.params.get(COPIES):
+            yield run.augmented(EARLIER_TEACHER)
     if EARLIER in job.params:
         yield heirloom_path(run, job)
 

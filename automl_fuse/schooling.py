@@ -9,7 +9,7 @@ import numpy as np
 
 from automl_fuse.augmentation import paired
 from automl_fuse.encoding import rows_of
-from automl_fuse.hyperparameters import TAUGHT
+from automl_fuse.hyperparameters import COPIES, TAUGHT
 from automl_fuse.lessons import (
     EARLIER_TEACHER,
     SMALLEST,
@@ -114,13 +114,14 @@ class School:
         """
         train, held_out = rows
         if TAUGHT in job.params:
-            lesson = self._of_earlier(job, model, train)
+            lesson = self._of_earlier(job, model, train, deadline)
         elif job.student is None:
             return rows
         else:
             lesson = self._originals(job.fold, job.student, model, train)
             if job.student.copies > 0:
-                copies = self._copies(job.fold, job.student, model, deadline)
+                name = teacher_name(job.student.teacher)
+                copies = self._copies(name, job.fold, job.student, model, deadline)
                 lesson = lesson.followed_by(copies)
         weight = self._data.weights(lesson.source)
         taught = Rows(X=lesson.X, y=lesson.labels[:, 0], weight=weight)
@@ -134,27 +135,35 @@ class School:
             return taught, held_out
         return repeated(taught), held_out and repeated(held_out)
 
-    def _of_earlier(self, job: Job, model: FoldModel, train: Rows) -> _Lesson:
-        """Return training rows whose labels an earlier pipeline helped to make.
+    def _of_earlier(self, job: Job, model: FoldModel, train: Rows, deadline: Deadline) -> _Lesson:
+        """Return training rows whose labels an earlier pipeline helped to make, and its own.
 
         It has seen none of the rows of this run, so that its labels tell nothing of a fold's
         validation rows.
         """
         source = self._data.split(job.fold, rows_of(model.encoders)).train
         student = Student(
-            name=job.member, learner=job.learner, params={}, alpha=float(job.params[TAUGHT])
+            name=job.member,
+            learner=job.learner,
+            params={},
+            alpha=float(job.params[TAUGHT]),
+            copies=float(job.params.get(COPIES, 0.0)),
         )
         teacher = np.load(self._run.teacher(EARLIER_TEACHER))
         taught = _in_terms_of(model, teacher[source], student)
         labels = mixed(_as_outputs(train.y, len(model.classes)), taught, student.alpha)
         told = np.zeros(len(labels), dtype=bool)
         told |= np.isfinite(taught).all(axis=1) & (student.alpha == 1.0)
-        return _Lesson(
+        lesson = _Lesson(
             X=train.X,
             labels=_with_every_class(labels, train.y, model),
             told=told,
             source=source,
         )
+        if not student.copies:
+            return lesson
+        copies = self._copies(EARLIER_TEACHER, job.fold, student, model, deadline)
+        return lesson.followed_by(copies)
 
     def _originals(self, fold: int, student: Student, model: FoldModel, train: Rows) -> _Lesson:
         """Return the training rows: with true labels, or mixed with the teacher's for all rows."""
@@ -168,9 +177,10 @@ class School:
             labels = _with_every_class(mixed(labels, taught, student.alpha), train.y, model)
         return _Lesson(X=train.X, labels=labels, told=told, source=source)
 
-    def _copies(self, fold: int, student: Student, model: FoldModel, deadline: Deadline) -> _Lesson:
+    def _copies(
+        self, name: str, fold: int, student: Student, model: FoldModel, deadline: Deadline
+    ) -> _Lesson:
         """Return the augmented rows made from the training rows, as many as the student reads."""
-        name = teacher_name(student.teacher)
         rows = read_augmented(self._run, name)
         copy = np.arange(len(rows.source)) // len(self._data.y)
         labels = rows.labels[fold]

@@ -202,11 +202,12 @@ class FoldRunner:
         model.learner.get().fit(train, held_out)
         return _corrected(model, rows[0])
 
-    def _source(self, job: Job) -> FoldModel:
-        """Return the fold model that is to be edited."""
-        path = self._run.fold_model(job.source, job.fold)
+    def _source(self, job: Job, name: str = "") -> FoldModel:
+        """Return the fold model that is to be edited, or that of another member by its name."""
+        name = name or job.source
+        path = self._run.fold_model(name, job.fold)
         if not path.exists():
-            raise RunError(f"{path} is missing: there is no model of {job.source!r} to edit.")
+            raise RunError(f"{path} is missing: there is no model of {name!r} to edit.")
         source: FoldModel = self._run.seals.load(path)
         return source
 
@@ -217,7 +218,11 @@ class FoldRunner:
         split = self._split(source)
         y = _restated(self._data.y[split.train], source)
         rows = Rows(X=train, y=y, weight=self._data.weights(split.train))
-        edited = job.edit.edit(source.learner.get(), rows)
+        others = [self._source(job, name) for name in job.others]
+        if any(m.learner is None or m.encoders != source.encoders for m in others):
+            raise PluginError(f"{job.source!r} and {job.others} do not read the same features.")
+        learners = [model.learner.get() for model in others if model.learner is not None]
+        edited = job.edit.edit(source.learner.get(), rows, *learners)
         if not callable(getattr(edited, "predict", None)):
             raise PluginError(
                 f"edit {job.edit.name!r} returned {edited!r}: it must return a fitted learner."

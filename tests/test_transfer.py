@@ -19,6 +19,7 @@ from automl_fuse.errors import ArtefactError, RunError, SettingsError
 from automl_fuse.folds import Fold
 from automl_fuse.heirlooms import Heirloom, keep_heirlooms
 from automl_fuse.host import discover
+from automl_fuse.lessons import Augmented, read_augmented, write_augmented
 from automl_fuse.members import Stored
 from automl_fuse.remote import RemoteFolds
 from automl_fuse.run import RunDirectory, load_run, read_pickle, write_array
@@ -53,7 +54,7 @@ def table(n_rows: int, seed: int) -> pd.DataFrame:
 def fit(frame: pd.DataFrame, **options: Any) -> Any:
     settings = options.pop("settings", None) or settings_of(max_trials=2)
     return automl_fuse.fit(
-        frame, target="y", time_limit=6, prefer="quality", settings=settings, **options
+        frame, target="y", time_limit=6, settings=settings, **{"prefer": "quality", **options}
     )
 
 
@@ -179,10 +180,15 @@ def test_rows_that_were_seen_are_found(n_rows: int) -> None:
         assert found == pytest.approx(share, abs=0.1)
 
 
-def test_rows_that_are_equal_by_chance_are_not_counted() -> None:
+@pytest.mark.parametrize("n_rows", [500, 50])
+def test_rows_that_are_equal_by_chance_are_not_counted(n_rows: int) -> None:
     rng = np.random.default_rng(0)
-    frames = [pd.DataFrame(rng.integers(3, size=(500, 3)), columns=list("abc")) for _ in range(2)]
-    assert known_share(sketch(typed(frames[0])), typed(frames[1])) == pytest.approx(0.0, abs=0.06)
+    frames = [
+        pd.DataFrame(rng.integers(6, size=(size, 3)), columns=list("abc")) for size in (500, n_rows)
+    ]
+    known = sketch(typed(frames[0]))
+    assert 0.5 < known["repeated"] < 1.0
+    assert known_share(known, typed(frames[1])) == pytest.approx(0.0, abs=0.05)
 
 
 def test_too_few_rows_tell_nothing() -> None:
@@ -238,6 +244,14 @@ def test_no_portable_file_holds_digests_of_rows(earlier: Path) -> None:
 # --------------------------------------------------------------------------- teacher
 
 
+def typed_as_read(rows: Columns) -> pd.DataFrame:
+    """Return typed rows as a frame."""
+    values = dict(rows.values)
+    (colour,) = (column for column in rows.columns if column.name == "colour")
+    values["colour"] = np.array(colour.categories, dtype=object)[values["colour"]]
+    return pd.DataFrame(values)
+
+
 def test_an_earlier_pipeline_of_the_same_classes_teaches(earlier: Path, tmp_path: Path) -> None:
     frame = table(60, 1)
     settings = settings_of(output=str(tmp_path / "run"), max_trials=6)
@@ -245,6 +259,12 @@ def test_an_earlier_pipeline_of_the_same_classes_teaches(earlier: Path, tmp_path
     labels = np.load(tmp_path / "run" / "teachers" / "earlier.npy")
     expected = read_source(earlier).pipeline.predict_proba(frame)
     np.testing.assert_allclose(labels, expected, atol=1e-9)
+    rows = read_augmented(tmp_path / "run" / "augmented" / "earlier.joblib")
+    assert len(rows.source) % len(frame) == 0
+    made = typed_as_read(rows.columns)
+    expected = read_source(earlier).pipeline.predict_proba(made)
+    for fold_labels in rows.labels:
+        np.testing.assert_allclose(fold_labels, expected, atol=1e-9)
     board = {row["member"]: row for row in model.report["leaderboard"]}
     taught = [name for name in board if "-taught-" in name]
     assert taught
@@ -301,6 +321,24 @@ def test_labels_are_mixed_with_the_teachers(tmp_path: Path) -> None:
     ]
     assert said[0] > 0.8
     assert said[0] > said[1] > 0.5 > said[2]
+
+
+def test_rows_made_from_rows_have_the_teachers_labels_only(tmp_path: Path) -> None:
+    data, run = trial_data(), RunDirectory(tmp_path)
+    write_array(run.teacher("earlier"), np.eye(2)[data.y])
+    # The copies say the contrary of what is true.
+    made = Augmented(
+        columns=data.columns,
+        source=np.arange(80),
+        labels=np.repeat(np.eye(2)[1 - data.y][None], 3, axis=0),
+    )
+    write_augmented(run.augmented("earlier"), made)
+    runner = FoldRunner(data, run, PluginChoice(), 1)
+    truth = np.arange(20), data.y[60:]
+    plain = runner(job_of("linear", taught=0.5, copies=0.0))
+    doubted = runner(job_of("linear", taught=0.5, copies=1.0))
+    assert float(plain.predictions[truth].mean()) > 0.8
+    assert float(doubted.predictions[truth].mean()) == pytest.approx(0.5, abs=0.05)
 
 
 # --------------------------------------------------------------------------- weights
@@ -384,6 +422,10 @@ def test_jobs_elsewhere_are_sent_what_they_start_from(tmp_path: Path) -> None:
     home = RemoteFolds(data, run, PluginChoice(), 1)
     errand = home.errand(job_of("linear", taught=0.5, earlier="old-0"))
     assert set(errand.reads) == {"teachers/earlier.npy", "earlier/old-0.fold-0.pkl"}
+    run.augmented("earlier").parent.mkdir()
+    run.augmented("earlier").touch()
+    errand = home.errand(job_of("linear", taught=0.5, copies=2.0))
+    assert set(errand.reads) == {"teachers/earlier.npy", "augmented/earlier.joblib"}
 
 
 TINY_NETWORK = """
@@ -425,6 +467,12 @@ def test_networks_start_from_earlier_networks(
     assert any("-tuned-" in row["member"] for row in model.report["leaderboard"])
     test = table(500, 2)
     assert model.evaluate(test)["log_loss"] < fit(few, settings=settings).evaluate(test)["log_loss"]
+    souped = fit(few, transfer_from=before, settings=replace(
+        settings, max_trials=5, compressors=("soup",), fusions=("average",)
+    ), prefer="balanced")  # fmt: skip
+    assert not souped.report["compression"]["failures"]
+    (soup, *_) = [name for name in souped.report["compression"]["made"] if "_soup2" in name]
+    assert "tiny_network-tuned-" in soup
     # A third class: the body of the network is taken over, and its head for the known classes.
     more = few.assign(y=np.where(few.a > 1.0, "perhaps", few.y))
     third = fit(more, transfer_from=before, settings=replace(settings, max_trials=3))

@@ -11,6 +11,7 @@ import numpy as np
 from automl_fuse.budget import Deadline
 from automl_fuse.calibration import Calibration
 from automl_fuse.compression import Alone
+from automl_fuse.hyperparameters import TARGET
 from automl_fuse.specs import ForestModel, NetworkModel, Teacher
 
 if TYPE_CHECKING:
@@ -120,7 +121,17 @@ class Stage:
             learners=tuple(member.learner for member in kept),
             forms=tuple(self._form_of(member) for member in kept),
             students=tuple(spec.name for spec in learners),
+            kin=tuple(self._kin_of(member) for member in kept),
         )
+
+    def _kin_of(self, member: FinishedMember) -> str:
+        """Return what members have in common whose models can be averaged; empty for none."""
+        model = self.assembler.model(member.name, member.folds[0])
+        kin = getattr(model.learner and model.learner.get(), "kin", str)()
+        if not kin:
+            return ""
+        transform = member.params.get(TARGET, "")
+        return f"{member.learner} {kin} {transform} {member.max_rows} {model.encoders}"
 
     def _form_of(self, member: FinishedMember) -> str:
         stored = self.assembler.model(member.name, member.folds[0]).learner

@@ -54,7 +54,8 @@ def _checked(compressor: str, proposal: Proposal, teacher: Teacher) -> Proposal:
         _require_members(name, proposal.members, n_members)
         return replace(proposal, name=name, members=tuple(sorted(set(proposal.members))))
     if isinstance(proposal, Refit | Edit):
-        _require_members(name, (proposal.member,), n_members)
+        others = proposal.others if isinstance(proposal, Edit) else ()
+        _require_members(name, (proposal.member, *others), n_members)
         return replace(proposal, name=name)
     raise PluginError(
         f"Compressor {compressor!r} proposed {proposal!r}: it must be a Selection, Refit, "

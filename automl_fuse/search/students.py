@@ -188,6 +188,7 @@ class Orders:
             folds=member.folds,
             edit=proposal,
             source=member.name,
+            others=tuple(self._members[position].name for position in proposal.others),
             **known,
         )
 

@@ -36,7 +36,7 @@ class Order:
         Folds to fit, or none where only the model of all rows is wanted.
     seconds : float
         Predicted seconds of one fold; 0 where nothing is known.
-    student, edit, source
+    student, edit, source, others
         As in ``Job``.
     all_rows : bool
         Whether a model of all rows is wanted after the folds.
@@ -52,6 +52,7 @@ class Order:
     student: Student | None = None
     edit: Edit | None = None
     source: str = ""
+    others: tuple[str, ...] = ()
     all_rows: bool = True
     max_rows: int | None = None
 
@@ -191,6 +192,7 @@ class Workshop:
             student=order.student,
             edit=order.edit,
             source=order.source,
+            others=order.others,
             max_rows=order.max_rows,
         )
         opened.running.add(fold)
@@ -214,7 +216,9 @@ class Workshop:
         opened.results[fold] = result
         if opened.pending or opened.running:
             return
-        possible = opened.order.edit is None or self._has_model(opened.order.source, ALL_ROWS)
+        order = opened.order
+        sources = (order.source, *order.others)
+        possible = order.edit is None or all(self._has_model(s, ALL_ROWS) for s in sources)
         if opened.order.all_rows and possible and not opened.waits_for_all:
             self._want_all(opened)
         else:

@@ -179,8 +179,8 @@ class LearnerSpec:
     cost : callable
         Predicts the cost of one fold.
     space : callable
-        Draws params from a ``Suggest``. None may be called ``target``, ``earlier`` or ``taught``:
-        the engine keeps these names.
+        Draws params from a ``Suggest``. None may be called ``target``, ``earlier``, ``taught`` or
+        ``copies``: the engine keeps these names.
     portfolio : tuple of Configuration
         Configurations tried before any search, best first.
     requires : tuple of str

@@ -11,7 +11,6 @@ from automl_fuse.specs.words import Array, Floats, Params, Task
 
 if TYPE_CHECKING:
     from automl_fuse.specs.fitting import Deadline, Learner
-    from automl_fuse.specs.tables import Rows
 
 Prediction: TypeAlias = Literal["label", "probability", "value"]
 
@@ -134,6 +133,9 @@ class Teacher:
         ``"line"`` (a network without), or ``""``, nothing that it can change.
     students : tuple of str
         Names of the learners that can be fitted as students here.
+    kin : tuple of str
+        Members of the same text, which is not empty, have models whose weights can be averaged:
+        see ``Edit.others``.
     """
 
     oof: Floats
@@ -146,6 +148,7 @@ class Teacher:
     learners: tuple[str, ...] = ()
     forms: tuple[str, ...] = ()
     students: tuple[str, ...] = ()
+    kin: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,11 +212,15 @@ class Edit:
     edit : callable
         ``edit(learner, train)`` returns a new fitted learner, smaller or faster, from a fold
         model's learner and that fold's training rows. It must pickle, as must what it returns.
+    others : tuple of int
+        Positions of members whose learners of the same fold the edit is given as well, after the
+        rows.
     """
 
     name: str
     member: int
-    edit: Callable[[Learner, Rows], Learner]
+    edit: Callable[..., Learner]
+    others: tuple[int, ...] = ()
 
 
 Proposal: TypeAlias = Selection | Refit | Student | Edit

@@ -36,6 +36,8 @@ class Job:
         What is done, in place of fitting, to the fold model of the member ``source``.
     source : str
         Name of that member.
+    others : tuple of str
+        Names of members whose fold models the edit is given as well.
     max_rows : int or None
         Of a fold with more training rows, a sample of about so many is encoded and fitted to,
         the same for every member; validation rows are all predicted. An edit reads those of its
@@ -50,6 +52,7 @@ class Job:
     student: Student | None = None
     edit: Edit | None = None
     source: str = ""
+    others: tuple[str, ...] = ()
     max_rows: int | None = None
 
 

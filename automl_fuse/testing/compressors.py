@@ -85,6 +85,7 @@ class CompressorCase:
             learners=("lightgbm", "mlp", "linear", "extra_trees", "lightgbm"),
             forms=("forest", "network", "network", "forest", "forest"),
             students=_STUDENTS,
+            kin=("a", "b", "", "a", "a"),
         )
 
     @cached_property
@@ -150,7 +151,8 @@ def _require_sound(proposal: Proposal, teacher: Teacher) -> None:
         require(proposal.members, f"{proposal.name!r} keeps no member")
         _require_positions(proposal.name, proposal.members, teacher)
     elif isinstance(proposal, Refit | Edit):
-        _require_positions(proposal.name, (proposal.member,), teacher)
+        others = proposal.others if isinstance(proposal, Edit) else ()
+        _require_positions(proposal.name, (proposal.member, *others), teacher)
     else:
         _require_positions(proposal.name, proposal.teacher, teacher)
         _require_student(proposal, teacher)
@@ -205,8 +207,13 @@ def repeats_with_its_seed(case: CompressorCase) -> None:
         require(left == right, f"{left} and {right}")
 
 
-def _unchanged(learner: Learner, _train: Rows) -> Learner:
+def _unchanged(learner: Learner, _train: Rows, *_others: Learner) -> Learner:
     return learner
+
+
+def _apply(edit: Edit, learner: Learner, train: Rows) -> Learner:
+    """Edit a learner, which stands for those of other members, too."""
+    return edit.edit(learner, train, *[learner] * len(edit.others))
 
 
 def accepts_one_member(case: CompressorCase) -> None:
@@ -221,6 +228,7 @@ def accepts_one_member(case: CompressorCase) -> None:
         names=full.names[:1],
         learners=full.learners[:1],
         forms=full.forms[:1],
+        kin=full.kin[:1],
     )
     for params in case.params:
         case.propose(single, params)
@@ -270,7 +278,7 @@ def edits_soundly(case: CompressorCase) -> None:
         for form, learner in case.learners.items():
             before = learner.predict(case.test)
             try:
-                edited = moved(learner, case.train)
+                edited = _apply(replace(edit, edit=moved), learner, case.train)
             except PluginError:
                 continue
             where = f"the edit {what} of {form}"
@@ -307,7 +315,9 @@ def edits_repeatably(case: CompressorCase) -> None:
     for what, edit in case.edits():
         for form, learner in case.learners.items():
             try:
-                left, right = (edit.edit(learner, case.train).predict(case.test) for _ in range(2))
+                left, right = (
+                    _apply(edit, learner, case.train).predict(case.test) for _ in range(2)
+                )
             except PluginError:
                 continue
             require_close(left, right, _PARITY, f"the edit {what} of {form}, applied twice")
@@ -319,7 +329,7 @@ def edits_with_weights(case: CompressorCase) -> None:
     for _, edit in case.edits():
         for learner in case.learners.values():
             try:
-                predictions = edit.edit(learner, weighted).predict(case.test)
+                predictions = _apply(edit, learner, weighted).predict(case.test)
             except PluginError:
                 continue
             require_valid(predictions, case.task, len(case.test.values), case.n_classes)
@@ -331,7 +341,7 @@ def refuses_what_it_cannot_edit(case: CompressorCase) -> None:
     formless = FormlessLearner(np.full(width, 1 / width))
     for what, edit in case.edits():
         try:
-            edited = edit.edit(formless, case.train)
+            edited = _apply(edit, formless, case.train)
         except PluginError as error:
             require(str(error), f"the edit {what} refused without a reason")
             continue

@@ -6,18 +6,14 @@ import contextlib
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
-import numpy as np
-
 from automl_fuse.assembly import fingerprint
-from automl_fuse.budget import Stopwatch
-from automl_fuse.errors import AutoFuseError, DataError
+from automl_fuse.errors import DataError
 from automl_fuse.heirlooms import Heirloom, keep_heirlooms
-from automl_fuse.lessons import EARLIER_TEACHER
-from automl_fuse.run import write_array
 from automl_fuse.specs import Configuration
+from automl_fuse.transfer.labels import CannotTeach, places_of, write_labels
 from automl_fuse.transfer.overlap import known_share
 from automl_fuse.transfer.points import NotAPoint, point_of
-from automl_fuse.transfer.ways import taught_way, tuned_way
+from automl_fuse.transfer.ways import Lessons, taught_way, tuned_way
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,7 +21,7 @@ if TYPE_CHECKING:
     from automl_fuse.members import FoldModel, Member
     from automl_fuse.run import RunDirectory
     from automl_fuse.search import Way
-    from automl_fuse.specs import Floats, LearnerSpec
+    from automl_fuse.specs import LearnerSpec
     from automl_fuse.table import Dataset
     from automl_fuse.transfer.sources import Source
     from automl_fuse.trial import TrialData
@@ -34,10 +30,6 @@ MOST_KNOWN: Final = 0.05
 """Share of rows, at most, that the earlier run may have seen for its models to be used."""
 MEMBERS_TO_START_FROM: Final = 2
 """Members of a learner, at most, from whose models others start: the heaviest."""
-TEACHING_SHARE: Final = 0.1
-"""Share of the time limit that the teacher's labels may take."""
-TIMED_ROWS: Final = 100
-"""Rows whose labels tell how long all will take."""
 MERIT_STEP: Final = 0.001
 """By how much the merit of an earlier configuration is below that of the one before it."""
 
@@ -91,15 +83,15 @@ def offered(
     _offer_configurations(offer, source)
     known = _share_seen(offer, source, dataset, data)
     started: dict[str, list[Member]] = {}
-    is_taught = False
+    lessons = None
     if known <= MOST_KNOWN:
-        is_taught = _offer_teacher(offer, source, dataset, data, run, seconds)
-        started = _offer_weights(offer, source, dataset, data, run, is_taught=is_taught)
+        lessons = _offer_teacher(offer, source, dataset, data, run, seconds)
+        started = _offer_weights(offer, source, dataset, data, run, lessons)
     offer.summary = {
         "source": source.name,
         "configurations": [each.member for each in source.configurations],
         "weights": [member.name for members in started.values() for member in members],
-        "teacher": is_taught,
+        "teacher": lessons is not None,
         "known_rows": known,
         "notes": offer.notes,
     }
@@ -175,55 +167,15 @@ def _offer_teacher(
     data: TrialData,
     run: RunDirectory,
     seconds: float,
-) -> bool:
-    """Write the earlier pipeline's labels of all rows; return whether there are any."""
-    places = _places(source, dataset)
-    if source.target != dataset.target or min(places) < 0:
-        offer.notes.append(
-            "The earlier pipeline cannot teach: it predicts another target, or other classes."
-        )
-        return False
+) -> Lessons | None:
+    """Write the earlier pipeline's labels; return what there is of them, if anything."""
     try:
-        labels = _labels(source, dataset, seconds)
-    except AutoFuseError as error:
-        offer.notes.append(f"The earlier pipeline cannot teach: {error}")
-        return False
-    if labels is None:
-        offer.notes.append(
-            f"The earlier pipeline does not teach: its labels would take more than "
-            f"{TEACHING_SHARE:.0%} of the time limit."
-        )
-        return False
-    if data.task.is_classification:
-        labels = np.maximum(labels[:, list(places)], 1e-12)
-        labels /= labels.sum(axis=1, keepdims=True)
-    write_array(run.teacher(EARLIER_TEACHER), labels)
-    offer.ways += [taught_way(spec) for spec in offer.learners]
-    return True
-
-
-def _labels(source: Source, dataset: Dataset, seconds: float) -> Floats | None:
-    """Return what the earlier pipeline predicts for all rows; None if that takes too long."""
-    n_rows = dataset.table.n_rows
-    columns = source.pipeline.schema.convert(dataset.table)
-    some = np.arange(min(TIMED_ROWS, n_rows))
-    watch = Stopwatch()
-    source.pipeline.predict_typed(columns.take(some))
-    if watch.seconds() * n_rows / len(some) > TEACHING_SHARE * seconds:
+        lessons = Lessons(copies=write_labels(source, dataset, data, run, seconds))
+    except CannotTeach as error:
+        offer.notes.append(f"The earlier pipeline does not teach: {error}.")
         return None
-    return source.pipeline.predict_typed(columns)[1]
-
-
-def _places(source: Source, dataset: Dataset) -> tuple[int, ...]:
-    """Return where each class of this run is among those of the earlier one; -1 for nowhere.
-
-    In regression, and where one of the two is: 0 for the same target.
-    """
-    if source.classes is None or dataset.classes is None:
-        is_same = source.classes is None and dataset.classes is None
-        return (0 if is_same and source.target == dataset.target else -1,)
-    known = {label: place for place, label in enumerate(source.classes.tolist())}
-    return tuple(known.get(label, -1) for label in dataset.classes.tolist())
+    offer.ways += [taught_way(spec, lessons) for spec in offer.learners]
+    return lessons
 
 
 # --------------------------------------------------------------------------- weights
@@ -235,8 +187,7 @@ def _offer_weights(
     dataset: Dataset,
     data: TrialData,
     run: RunDirectory,
-    *,
-    is_taught: bool,
+    lessons: Lessons | None,
 ) -> dict[str, list[Member]]:
     """Write the models from which others can start; return their members by learner."""
     started: dict[str, list[Member]] = {}
@@ -244,7 +195,7 @@ def _offer_weights(
         return started
     shares = {known.member: known.weight for known in source.configurations}
     ranked = sorted(source.members, key=lambda member: -shares.get(member.name, 0.0))
-    places = _places(source, dataset)
+    places = places_of(source, dataset)
     for spec in offer.learners:
         if spec.fine_tuning is None:
             continue
@@ -261,7 +212,7 @@ def _offer_weights(
             keep_heirlooms(run, member.name, usable, len(data.folds))
             started.setdefault(spec.name, []).append(member)
         if points:
-            offer.ways.append(tuned_way(spec, points, is_taught=is_taught))
+            offer.ways.append(tuned_way(spec, points, lessons))
     return started
 
 

@@ -39,8 +39,9 @@ def sketch(columns: Columns) -> dict[str, Any]:
     columns : Columns
         Typed training rows.
     """
-    hashes = np.unique(_row_hashes(columns))
+    hashes, counts = np.unique(_row_hashes(columns), return_counts=True)
     return {
+        "repeated": float(counts[counts > 1].sum() / max(1, columns.n_rows)),
         "is_whole": len(hashes) <= KEPT_ROWS,
         "smallest": [f"{value:016x}" for value in hashes[:KEPT_ROWS].tolist()],
     }
@@ -49,7 +50,7 @@ def sketch(columns: Columns) -> dict[str, Any]:
 def known_share(known: Mapping[str, Any], columns: Columns) -> float | None:
     """Return which share of rows were among those of a sketch, beyond what chance would give.
 
-    Rows that are equal to others of their own table tell how often chance does.
+    Chance makes a row equal to one of the earlier table about as often as that has equal rows.
 
     Parameters
     ----------
@@ -69,8 +70,7 @@ def known_share(known: Mapping[str, Any], columns: Columns) -> float | None:
     if len(comparable) < LEAST_ROWS:
         return None
     found = float(np.isin(comparable, smallest).mean())
-    repeated = 1.0 - len(np.unique(comparable)) / len(comparable)
-    return max(0.0, found - repeated)
+    return max(0.0, found - float(known["repeated"]))
 
 
 def _row_hashes(columns: Columns) -> Hashes:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from automl_fuse.hyperparameters import EARLIER, TAUGHT
+from automl_fuse.hyperparameters import COPIES, EARLIER, TAUGHT
 from automl_fuse.search import Way
 from automl_fuse.specs import Configuration
 
@@ -15,33 +15,50 @@ if TYPE_CHECKING:
     from automl_fuse.specs import LearnerSpec, Params, Suggest
 
 TUNED: Final = "tuned"
-TAUGHT_SHARES: Final = (0.3, 0.5, 0.7, 0.9, 1.0)
+SHARES: Final = (0.3, 0.5, 0.7, 0.9, 1.0)
 """Shares of a teacher's labels that are searched."""
-FIRST_SHARES: Final = (0.9, 0.5)
-"""Those of the portfolios, some of the above."""
-TAUGHT_POINTS: Final = 2
+FEW_COPIES: Final = 2.0
+FIRST_SHARE: Final = 0.9
+"""Share of the portfolios."""
+POINTS: Final = 2
 """Configurations of a learner that are tried with a teacher before any search."""
-TAUGHT_DISCOUNT: Final = 0.95
+DISCOUNT: Final = 0.95
 """Factor on the merits of members with a teacher."""
 
 
-def taught_way(spec: LearnerSpec) -> Way:
+@dataclass(frozen=True, kw_only=True)
+class Lessons:
+    """What an earlier pipeline has labelled: all rows, and ``copies`` rows made from each."""
+
+    copies: int
+
+    @property
+    def choices(self) -> tuple[float, ...]:
+        """Numbers of copies that are searched, the greatest last."""
+        return tuple(sorted({0.0, min(FEW_COPIES, float(self.copies)), float(self.copies)}))
+
+
+def taught_way(spec: LearnerSpec, lessons: Lessons) -> Way:
     """Return the way in which a learner learns from an earlier pipeline."""
 
     def space(suggest: Suggest) -> dict[str, Any]:
-        return {**spec.space(suggest), TAUGHT: suggest.choice(TAUGHT, TAUGHT_SHARES)}
+        return {
+            **spec.space(suggest),
+            TAUGHT: suggest.choice(TAUGHT, SHARES),
+            COPIES: suggest.choice(COPIES, lessons.choices),
+        }
 
-    ranked = sorted(spec.portfolio, key=lambda each: -each.merit)[:TAUGHT_POINTS]
+    ranked = sorted(spec.portfolio, key=lambda each: -each.merit)[:POINTS]
     portfolio = tuple(
-        Configuration(params={**each.params, TAUGHT: share}, merit=each.merit)
+        Configuration(params={**each.params, TAUGHT: FIRST_SHARE, COPIES: copies}, merit=each.merit)
         for each in ranked
-        for share in FIRST_SHARES
+        for copies in dict.fromkeys((lessons.choices[-1], lessons.choices[0]))
     )
     taught = replace(spec, portfolio=portfolio, space=space)
-    return Way(label=TAUGHT, spec=taught, discount=TAUGHT_DISCOUNT)
+    return Way(label=TAUGHT, spec=taught, discount=DISCOUNT)
 
 
-def tuned_way(spec: LearnerSpec, points: Mapping[str, Params], *, is_taught: bool) -> Way:
+def tuned_way(spec: LearnerSpec, points: Mapping[str, Params], lessons: Lessons | None) -> Way:
     """Return the way in which a learner starts from earlier members.
 
     Parameters
@@ -50,32 +67,33 @@ def tuned_way(spec: LearnerSpec, points: Mapping[str, Params], *, is_taught: boo
         The learner, which has ``fine_tuning``.
     points : mapping of str to mapping
         Params of each earlier member, by its name, the heaviest first.
-    is_taught : bool
-        Whether the earlier pipeline teaches, too.
+    lessons : Lessons or None
+        What the earlier pipeline teaches, too.
     """
     tuning = spec.fine_tuning
     assert tuning is not None  # noqa: S101 - others have no such way
     names = tuple(points)
-    shares = (0.0, *TAUGHT_SHARES) if is_taught else (0.0,)
+    shares = (0.0, *SHARES) if lessons else (0.0,)
+    choices = lessons.choices if lessons else (0.0,)
 
     def space(suggest: Suggest) -> dict[str, Any]:
         name = suggest.choice(EARLIER, names)
+        params = {**points[name], **tuning.space(suggest), EARLIER: name}
         share = suggest.choice(TAUGHT, shares)
-        taught = {TAUGHT: share} if share else {}
-        return {**points[name], **tuning.space(suggest), EARLIER: name, **taught}
+        copies = suggest.choice(COPIES, choices)
+        return {**params, TAUGHT: share, COPIES: copies} if share else params
+
+    def point(name: str, tuned: Configuration, share: float, factor: float) -> Configuration:
+        copies = choices[-1] if share else 0.0
+        said = {EARLIER: name, TAUGHT: share, COPIES: copies}
+        params = {**points[name], **tuned.params, **said}
+        return Configuration(params=params, merit=factor * tuned.merit)
 
     portfolio = [
-        _tuned(points, name, each, 0.0, 1.0 - 0.1 * position)
+        point(name, each, 0.0, 1.0 - 0.1 * position)
         for position, name in enumerate(names)
         for each in tuning.portfolio
     ]
-    if is_taught:
-        portfolio.append(_tuned(points, names[0], tuning.portfolio[0], FIRST_SHARES[0], 1.0))
+    if lessons:
+        portfolio.append(point(names[0], tuning.portfolio[0], FIRST_SHARE, 1.0))
     return Way(label=TUNED, spec=replace(spec, portfolio=tuple(portfolio), space=space))
-
-
-def _tuned(
-    points: Mapping[str, Params], name: str, tuning: Configuration, share: float, factor: float
-) -> Configuration:
-    params = {**points[name], **tuning.params, EARLIER: name, TAUGHT: share}
-    return Configuration(params=params, merit=factor * tuning.merit)

@@ -24,8 +24,10 @@ def automl_fuse_compressors() -> Sequence[CompressorSpec]:
         quantise_network,
         quantise_trees,
         refit,
+        soup,
     )
 
-    members, trees = (prune_members, refit, distil), (prune_trees, prune_leaves, quantise_trees)
+    members = (prune_members, refit, soup, distil)
+    trees = (prune_trees, prune_leaves, quantise_trees)
     networks = (prune_neurons, quantise_network)
     return tuple(module.SPEC for module in (*members, *trees, *networks))

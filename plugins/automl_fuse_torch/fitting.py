@@ -271,6 +271,7 @@ def _fit_group(group: Sequence[_Planned], deadline: Deadline, device: Device) ->
             is_classification,
             result.epochs if planned.task.valid is not None else 0,
             result.weights,
+            "" if planned.start is None else planned.start.origin,
         )
         for planned, result in zip(group, trained, strict=True)
     }

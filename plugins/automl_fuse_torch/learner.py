@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
@@ -13,7 +14,7 @@ from automl_fuse.specs import FitContext, ForestModel, Params, Rows
 from automl_fuse_torch.model import NetworkModel, TabularNetwork
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Mapping
+    from collections.abc import Callable, Hashable, Mapping, Sequence
 
     from automl_fuse.specs import Floats, Graph, Matrix, Tensor
     from automl_fuse_torch.inputs import InputShape
@@ -188,6 +189,32 @@ class NetworkLearner:
             Before ``fit``.
         """
         return self.model.tuned if isinstance(self.model, NetworkModel) else {}
+
+    def kin(self) -> str:
+        """Return what learners have in common that can be averaged; empty for none."""
+        return self.model.kin() if isinstance(self.model, NetworkModel) else ""
+
+    def averaged(self, others: Sequence[NetworkLearner]) -> NetworkLearner:
+        """Return the learner of the mean of its weights and theirs.
+
+        Raises
+        ------
+        PluginError
+            If they are not kin: they started from different networks, or have other shapes.
+        """
+        members = [self, *others]
+        models = [each.model for each in members if isinstance(each.model, NetworkModel)]
+        if len(models) < len(members) or {each.kin() for each in members} != {self.kin()}:
+            raise PluginError("these networks cannot be averaged: they are no kin")
+        if not self.kin():
+            raise PluginError("networks that started afresh cannot be averaged")
+        return self._with(models[0].averaged(models[1:]))
+
+    def _with(self, model: Model) -> NetworkLearner:
+        """Return a fitted learner like this of another model."""
+        result = copy.copy(self)
+        result.__dict__.update(_model=model, _context=None)
+        return result
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_context": None}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -12,6 +13,8 @@ from automl_fuse_torch.program import Program, Writer
 from automl_fuse_torch.session import Session
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from automl_fuse.specs import Array, Graph, Tensor
     from automl_fuse_torch.inputs import Inputs
     from automl_fuse_torch.parameters import Parameter, Singles
@@ -86,6 +89,8 @@ class NetworkModel:
     weights : mapping of str to array
         Its parameters as they were learned, from which another network can start. Those that
         are finished as they are take no room of their own, in memory or pickled.
+    origin : str
+        What tells the earlier network that it started from; empty if it started afresh.
 
     Attributes
     ----------
@@ -101,10 +106,12 @@ class NetworkModel:
         is_classification: bool,
         epochs: int,
         weights: Mapping[str, Singles],
+        origin: str = "",
     ) -> None:
         self.inputs = inputs
         self.network = network
         self.weights = dict(weights)
+        self.origin = origin
         self._arrays = dict(arrays)
         self._is_classification = is_classification
         self.tuned: dict[str, int] = {"epochs": epochs} if epochs else {}
@@ -119,6 +126,32 @@ class NetworkModel:
         starts = range(0, len(values), size)
         parts = [self._program.run(values[start : start + size])["result"] for start in starts]
         return np.concatenate(parts)
+
+    def kin(self) -> str:
+        """Return what networks have in common whose weights can be averaged; empty for none."""
+        if not self.origin:
+            return ""
+        told = repr((self.network, self.inputs.names, self.origin)).encode()
+        scaling = self.inputs.centre.tobytes() + self.inputs.factor.tobytes()
+        return hashlib.sha256(told + scaling).hexdigest()[:16]
+
+    def averaged(self, others: Sequence[NetworkModel]) -> NetworkModel:
+        """Return the network of the mean of its weights and theirs."""
+        members = (self, *others)
+        singles: dict[str, Singles] = {
+            name: np.asarray(np.mean([m.weights[name] for m in members], axis=0), dtype=np.float32)
+            for name in self.weights
+        }
+        epochs = round(np.mean([member.tuned.get("epochs", 0) for member in members]))
+        return NetworkModel(
+            self.inputs,
+            self.network,
+            self.network.finished(singles),
+            self._is_classification,
+            epochs,
+            singles,
+            self.origin,
+        )
 
     def to_onnx(self, graph: Graph, features: Tensor) -> Tensor:
         """Write the inputs, the network and the link into a graph."""

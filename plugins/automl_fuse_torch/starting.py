@@ -10,6 +10,7 @@ underperform out-of-distribution", section 3.
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
@@ -99,6 +100,14 @@ class Start:
     def inputs(self) -> Inputs:
         """What the earlier network reads, and how it scales that."""
         return self.model.inputs
+
+    @property
+    def origin(self) -> str:
+        """What tells the earlier network from others."""
+        digest = hashlib.sha256()
+        for name, values in self.model.weights.items():
+            digest.update(name.encode() + np.ascontiguousarray(values).tobytes())
+        return digest.hexdigest()[:16]
 
     def taken_over(
         self, fresh: Mapping[str, Array], network: Any, names: InputNames

@@ -35,7 +35,14 @@ from automl_fuse.specs import (
     Tensor,
 )
 from automl_fuse.testing import RandomDraws, TickingDeadline, checks_for
-from automl_fuse_compress import distil, prune_leaves, prune_members, prune_neurons, prune_trees
+from automl_fuse_compress import (
+    distil,
+    prune_leaves,
+    prune_members,
+    prune_neurons,
+    prune_trees,
+    soup,
+)
 from automl_fuse_compress.common import Chain, EditedLearner, members_by_share
 from automl_fuse_compress.imitation import goal_of
 from automl_fuse_compress.lasso import sparse_weights
@@ -884,3 +891,24 @@ def test_prune_members_proposes_selections():
 def test_specs_are_those_of_the_modules():
     modules = (distil, prune_leaves, prune_members, prune_neurons, prune_trees)
     assert {module.SPEC.name for module in modules} <= set(SPECS)
+
+
+# --------------------------------------------------------------------------- soups
+
+
+def test_a_soup_takes_the_best_of_the_members_that_are_kin() -> None:
+    teacher = teacher_of(kin=("a", "", "b", "a", "b", "a"))
+    best = sorted((0, 3, 5), key=lambda m: squared_loss(teacher.y, teacher.oof[m], None))
+    for count in (2, 3):
+        (edit,) = propose(soup.SPEC, {"group": 0, "members": count}, teacher)
+        assert [edit.member, *edit.others] == best[:count]
+    assert not propose(soup.SPEC, {"group": 0, "members": 4}, teacher)
+    (second,) = propose(soup.SPEC, {"group": 1, "members": 2}, teacher)
+    assert {second.member, *second.others} == {2, 4}
+    assert not propose(soup.SPEC, {"group": 2, "members": 2}, teacher)
+    assert not propose(soup.SPEC, {"group": 0, "members": 2}, teacher_of())
+
+
+def test_a_soup_of_what_has_no_weights_is_refused() -> None:
+    with pytest.raises(PluginError, match="no weights that can be averaged"):
+        soup.Average()(object(), None)  # type: ignore[arg-type]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import replace
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 import automl_fuse_torch
+from automl_fuse.errors import PluginError
 from automl_fuse.specs import Earlier, FitContext, Matrix, Rows, Task
 from automl_fuse.testing import TickingDeadline
 from automl_fuse_torch.inputs import MISSING, Inputs
@@ -174,3 +176,47 @@ def test_a_learner_that_is_no_network_here_is_no_start() -> None:
     plain = fit("realmlp", rows)
     other = fit("realmlp", rows, Earlier(learner=object(), outputs=(0, 1, 2)))  # type: ignore[arg-type]
     np.testing.assert_array_equal(plain.predict(rows.X), other.predict(rows.X))
+
+
+# --------------------------------------------------------------------------- soups
+
+
+def tuned_pair(name: str) -> tuple[Any, Any, Any]:
+    """Return an earlier network, and two that were fine-tuned from it."""
+    old = fit(name, make_rows(200, 0))
+    pair = [
+        fit(name, make_rows(90, 1), offered(old), frozen=0.0, thaw=1.0, rate_factor=rate)
+        for rate in (0.1, 0.5)
+    ]
+    return old, pair[0], pair[1]
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_kin_are_averaged_weight_by_weight(name: str) -> None:
+    _, one, other = tuned_pair(name)
+    assert one.kin() == other.kin() != ""
+    soup = one.averaged([other])
+    for parameter, values in soup.model.weights.items():
+        mean = (one.model.weights[parameter] + other.model.weights[parameter]) / 2.0
+        np.testing.assert_allclose(values, mean, rtol=1e-6, atol=1e-7)
+    X = make_rows(60, 3).X
+    parts = [learner.predict(X) for learner in (one, other)]
+    np.testing.assert_allclose(soup.predict(X), np.mean(parts, axis=0), atol=0.1)
+    assert np.abs(soup.predict(X) - parts[0]).max() > 1e-4
+    np.testing.assert_array_equal(one.averaged([one]).predict(X), parts[0])
+    copied = pickle.loads(pickle.dumps(soup))
+    np.testing.assert_array_equal(copied.predict(X), soup.predict(X))
+
+
+def test_networks_of_different_starts_are_no_kin() -> None:
+    old, one, _ = tuned_pair("realmlp")
+    _, _, stranger = tuned_pair("tabm")
+    assert old.kin() == ""
+    wider = fit("realmlp", make_rows(90, 1), offered(old), width=32)
+    from_another = fit("realmlp", make_rows(90, 1), offered(fit("realmlp", make_rows(200, 5))))
+    assert len({one.kin(), wider.kin(), from_another.kin(), stranger.kin()}) == 4
+    for other in (wider, from_another, stranger):
+        with pytest.raises(PluginError, match="no kin"):
+            one.averaged([other])
+    with pytest.raises(PluginError, match="started afresh"):
+        old.averaged([old])
