@@ -50,13 +50,16 @@ class _Sort:
     kinds : tuple of Kind
         Kinds of column that it has branches for.
     bodies : tuple of Body
-        What its branches may compute with; the first in the portfolio.
+        What its branches of sounds, sequences and texts may compute with; images are always
+        convolved.
     width, depth : int
         Of its portfolio.
     epochs : int
         Of its portfolio.
     merit : float
         Of its portfolio.
+    at_least : int
+        Kinds of its own that a table must have.
     """
 
     kinds: tuple[Kind, ...]
@@ -65,6 +68,7 @@ class _Sort:
     depth: int
     epochs: int
     merit: float
+    at_least: int = 1
 
     @property
     def reads_images(self) -> bool:
@@ -101,6 +105,15 @@ _SORTS: Final[Mapping[str, _Sort]] = {
     ),
     "text_transformer": _Sort(
         kinds=(Kind.TEXT,), bodies=(Body.ATTENTION,), width=64, depth=2, epochs=20, merit=0.7
+    ),
+    "multimodal": _Sort(
+        kinds=(Kind.IMAGE, Kind.AUDIO, Kind.SEQUENCE, Kind.TEXT),
+        bodies=(Body.TEMPORAL, Body.GRU, Body.ATTENTION),
+        width=32,
+        depth=2,
+        epochs=40,
+        merit=0.9,
+        at_least=2,
     ),
 }
 
@@ -206,9 +219,12 @@ def _portfolio(sort: _Sort) -> tuple[Configuration, ...]:
 
 def _misfit(sort: _Sort, columns: Sequence[Column]) -> str:
     """Return why a table's columns are none for a learner: see ``LearnerSpec``."""
-    if set(sort.kinds).isdisjoint(column.kind for column in columns):
+    there = {column.kind for column in columns}.intersection(sort.kinds)
+    if len(there) >= sort.at_least:
+        return ""
+    if sort.at_least == 1:
         return f"it needs a column of kind {' or '.join(sort.kinds)}"
-    return ""
+    return f"it needs columns of {sort.at_least} of the kinds {', '.join(sort.kinds)}"
 
 
 def _encoders(sort: _Sort) -> tuple[str, ...]:
