@@ -190,7 +190,12 @@ def test_what_several_folds_would_cost_decides():
 
 
 def test_a_small_table_has_several_folds_whatever_they_cost():
-    assert holdout_by_cost(10_000, 100_000, 1, 1.0, 1) is None
+    assert holdout_by_cost(4_000, 100_000, 1, 1.0, 1) is None
+
+
+def test_a_table_of_some_thousand_rows_has_one_fold_only_where_little_else_would_finish():
+    assert holdout_by_cost(14_000, 16, 26, 7.0, 2) == 2_800
+    assert holdout_by_cost(14_000, 16, 26, 45.0, 2) is None
 
 
 @pytest.mark.parametrize("grown", [0, 1, 2])

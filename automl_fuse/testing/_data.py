@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 KEEP_MISSING = frozenset(
-    {"numbers", "codes", "ordinals", "calendar", "arithmetic", "summaries"}
+    {"numbers", "codes", "all_codes", "ordinals", "calendar", "arithmetic", "summaries"}
     | {f"{kind}_summary" for kind in ("image", "audio", "sequence")}
 )
 """Encoders that leave missing values, as NaN, to the learner."""
-GIVE_CODES = frozenset({"codes"})
+GIVE_CODES = frozenset({"codes", "all_codes"})
 """Encoders that give category codes, not numbers."""
 CARDINALITY = 4
 BLOCKS = {

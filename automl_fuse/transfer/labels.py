@@ -111,7 +111,7 @@ def _write_copies(
     # It has seen no row of any fold: one label for all of them.
     labels = np.repeat(said[None], len(data.folds) + 1, axis=0)
     rows = Augmented(columns=columns, source=origin, labels=labels)
-    write_augmented(run.augmented(EARLIER_TEACHER), rows)
+    write_augmented(run, EARLIER_TEACHER, rows)
     return copies
 
 

@@ -39,6 +39,7 @@ def automl_fuse_encoders() -> Sequence[EncoderSpec]:
         },
         frozenset({Kind.CATEGORY}): {
             "codes": categories.Codes,
+            "all_codes": categories.AllCodes,
             "ordinals": categories.Ordinals,
             "onehot": categories.OneHot,
             "counts": categories.Counts,

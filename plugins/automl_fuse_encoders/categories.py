@@ -5,7 +5,7 @@ Every encoder here skips columns that do not vary in the training rows.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -21,10 +21,12 @@ if TYPE_CHECKING:
 
     from automl_fuse.specs import Graph, Tensor
 
-__all__ = ["Codes", "Counts", "OneHot", "Ordinals"]
+__all__ = ["AllCodes", "Codes", "Counts", "OneHot", "Ordinals"]
 
 MAX_CODES = 255
 """Categories with a code of their own: what tree learners can bin natively, less "other"."""
+MAX_ALL_CODES = 1_000_000
+"""The same where all are to be told apart; exact in single precision."""
 MAX_ONEHOT = 64
 """Categories of one column with a one-hot feature of their own."""
 ROWS_PER_REQUIRED_COUNT = 5_000
@@ -48,13 +50,14 @@ class Codes(_LookedUp):
     than 255 the most frequent keep their own code, and the rest share the last one.
     """
 
+    most: ClassVar[int] = MAX_CODES
     levels: tuple[tuple[str, ...], ...] = ()
 
     def fit(self, columns: Columns) -> None:
         """Give a code to each category that occurs."""
         tables, sizes, levels = {}, [], []
         for column, counts in varying(columns):
-            tables[column.name] = _code_table(counts)
+            tables[column.name] = _code_table(counts, self.most)
             sizes.append(int(np.nanmax(tables[column.name])) + 1)
             levels.append(_categories_by_code(column, tables[column.name]))
         self.levels = tuple(levels)
@@ -69,6 +72,15 @@ class Codes(_LookedUp):
             cardinalities=self.cardinalities,
             levels=self.levels,
         )
+
+
+class AllCodes(Codes):
+    """Encoder ``all_codes``: the same for users, items and other categories of many levels.
+
+    Up to a million categories have a code of their own.
+    """
+
+    most = MAX_ALL_CODES
 
 
 class Ordinals(_LookedUp):
@@ -171,12 +183,12 @@ def _by_frequency(counts: NDArray[np.int64]) -> NDArray[np.intp]:
     return order[: np.count_nonzero(categories)] + FIRST_SLOT
 
 
-def _code_table(counts: NDArray[np.int64]) -> Array:
+def _code_table(counts: NDArray[np.int64], most: int) -> Array:
     table = np.full(len(counts), np.nan, dtype=np.float32)
     slots = _by_frequency(counts)
-    kept = np.sort(slots[:MAX_CODES])
+    kept = np.sort(slots[:most])
     table[kept] = np.arange(len(kept))
-    table[slots[MAX_CODES:]] = len(kept)
+    table[slots[most:]] = len(kept)
     return table
 
 

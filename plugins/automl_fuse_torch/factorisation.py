@@ -29,7 +29,7 @@ from automl_fuse.specs import (
 from automl_fuse_torch.embeddings import Categories
 from automl_fuse_torch.flat import FlatInput
 from automl_fuse_torch.inputs import CODES, InputShape
-from automl_fuse_torch.learner import ENCODERS, Design, Family, Knobs, NetworkLearner, batch_size
+from automl_fuse_torch.learner import Design, Family, Knobs, NetworkLearner, batch_size
 from automl_fuse_torch.parameters import Parameter
 from automl_fuse_torch.schedules import COSINE
 from automl_fuse_torch.writing import dense, number, reshaped, side_by_side, weight
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from automl_fuse_torch.parameters import Singles
     from automl_fuse_torch.program import Writer
 
+_ENCODERS = ("numbers", "all_codes", "cyclic_calendar", "ngrams")
 _NUMBER_WIDTH = 4
 _LEVELS = 30
 """Levels from which a category may be a user or an item."""
@@ -229,7 +230,7 @@ FACTORISATION = LearnerSpec(
     name="factorisation",
     api_version=1,
     tasks=ALL_TASKS,
-    encoders=ENCODERS,
+    encoders=_ENCODERS,
     build=partial(NetworkLearner, "factorisation"),
     cost=cost,
     space=space,
@@ -240,11 +241,23 @@ FACTORISATION = LearnerSpec(
                 "hidden": 64,
                 "epochs": 20,
                 "learning_rate": 2e-3,
-                "weight_decay": 0.3,
+                "weight_decay": 1.0,
                 "dropout": 0.3,
                 "averaging": 0.0,
             },
             merit=0.9,
+        ),
+        Configuration(
+            params={
+                "rank": 64,
+                "hidden": 16,
+                "epochs": 20,
+                "learning_rate": 1e-3,
+                "weight_decay": 2.0,
+                "dropout": 0.3,
+                "averaging": 0.99,
+            },
+            merit=0.6,
         ),
     ),
     requires=("torch",),

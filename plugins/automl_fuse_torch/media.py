@@ -32,6 +32,8 @@ _FLAGGED_LEVELS: Final = 8
 _CATEGORY_WIDTH: Final = 8
 _NUMBER_WIDTH: Final = 4
 _HEAD: Final = 64
+_FEW_EPOCHS, _FAST = 15, 6e-3
+"""Of the configuration for little time."""
 _BLOCKS: Final[Mapping[Kind, str]] = {
     Kind.IMAGE: "pixels",
     Kind.AUDIO: "log_mel",
@@ -50,13 +52,18 @@ class _Sort:
     kinds : tuple of Kind
         Kinds of column that it has branches for.
     bodies : tuple of Body
-        What its branches may compute with; the first in the portfolio.
+        What its branches of sounds, sequences and texts may compute with; images are always
+        convolved.
     width, depth : int
         Of its portfolio.
     epochs : int
         Of its portfolio.
     merit : float
         Of its portfolio.
+    at_least : int
+        Kinds of its own that a table must have.
+    dropout : float
+        Of its portfolio; more where one branch could learn by heart what another tells.
     """
 
     kinds: tuple[Kind, ...]
@@ -65,6 +72,8 @@ class _Sort:
     depth: int
     epochs: int
     merit: float
+    at_least: int = 1
+    dropout: float = 0.1
 
     @property
     def reads_images(self) -> bool:
@@ -101,6 +110,16 @@ _SORTS: Final[Mapping[str, _Sort]] = {
     ),
     "text_transformer": _Sort(
         kinds=(Kind.TEXT,), bodies=(Body.ATTENTION,), width=64, depth=2, epochs=20, merit=0.7
+    ),
+    "multimodal": _Sort(
+        kinds=(Kind.IMAGE, Kind.AUDIO, Kind.SEQUENCE, Kind.TEXT),
+        bodies=(Body.TEMPORAL, Body.LSTM),
+        width=32,
+        depth=2,
+        epochs=40,
+        merit=0.9,
+        at_least=2,
+        dropout=0.3,
     ),
 }
 
@@ -157,11 +176,11 @@ def _design(
 
 def _space(sort: _Sort, suggest: Suggest) -> dict[str, Any]:
     """Draw the size of the network, and how it is trained."""
-    widths = (8, 16, 32) if sort.reads_images else (32, 64, 128)
+    widths = (8, 16, 32) if sort.reads_images else (16, 32, 64, 128)
     drawn = {
         "width": suggest.choice("width", widths),
         "depth": suggest.integer("depth", 1, 4),
-        "epochs": suggest.choice("epochs", (20, 40, 80)),
+        "epochs": suggest.choice("epochs", (15, 20, 40, 80)),
         "learning_rate": suggest.real("learning_rate", 5e-4, 1e-2, log=True),
         "weight_decay": suggest.real("weight_decay", 1e-3, 0.3, log=True),
         "dropout": suggest.real("dropout", 0.0, 0.5),
@@ -182,7 +201,7 @@ def _point(sort: _Sort, **changes: Any) -> dict[str, Any]:
         "epochs": sort.epochs,
         "learning_rate": 3e-3,
         "weight_decay": 0.02,
-        "dropout": 0.1,
+        "dropout": sort.dropout,
         "label_smoothing": 0.05,
         "augmentation": 1.0,
     }
@@ -198,6 +217,7 @@ def _portfolio(sort: _Sort) -> tuple[Configuration, ...]:
     if sort.reads_images:
         points.append(_point(sort, separable=True))
     points += [_point(sort, body=body.value) for body in sort.bodies[1:]]
+    points.append(_point(sort, width=sort.width // 2, epochs=_FEW_EPOCHS, learning_rate=_FAST))
     return tuple(
         Configuration(params=point, merit=sort.merit - 0.1 * place)
         for place, point in enumerate(points)
@@ -206,9 +226,12 @@ def _portfolio(sort: _Sort) -> tuple[Configuration, ...]:
 
 def _misfit(sort: _Sort, columns: Sequence[Column]) -> str:
     """Return why a table's columns are none for a learner: see ``LearnerSpec``."""
-    if set(sort.kinds).isdisjoint(column.kind for column in columns):
+    there = {column.kind for column in columns}.intersection(sort.kinds)
+    if len(there) >= sort.at_least:
+        return ""
+    if sort.at_least == 1:
         return f"it needs a column of kind {' or '.join(sort.kinds)}"
-    return ""
+    return f"it needs columns of {sort.at_least} of the kinds {', '.join(sort.kinds)}"
 
 
 def _encoders(sort: _Sort) -> tuple[str, ...]:

@@ -137,7 +137,7 @@ def test_the_encoders_that_learners_rely_on_are_there() -> None:
         **dict.fromkeys(("numbers", "scaled_numbers", "pca", "clusters", "isolation"), numbers),
         **dict.fromkeys(("arithmetic", "scaled_arithmetic"), numbers),
         **dict.fromkeys(
-            ("codes", "ordinals", "onehot", "counts", "target", "crosses"),
+            ("codes", "all_codes", "ordinals", "onehot", "counts", "target", "crosses"),
             frozenset({Kind.CATEGORY}),
         ),
         **dict.fromkeys(("calendar", "cyclic_calendar"), frozenset({Kind.DATETIME})),
@@ -258,7 +258,7 @@ def test_any_table_encodes(train: Columns, new: Columns, task: Task, data: st.Da
         assert fitted.values.shape == (train.n_rows, len(fitted.names))
         last = encoder.transform(new.select(spec.kinds).take(np.array([new.n_rows - 1])))
         np.testing.assert_allclose(last.values, batch.values[-1:], rtol=1e-9, atol=1e-12)
-        if name not in {"numbers", "arithmetic", "codes", "ordinals", "calendar"}:
+        if name not in {"numbers", "arithmetic", "codes", "all_codes", "ordinals", "calendar"}:
             assert np.isfinite(fitted.values).all()
             assert np.isfinite(batch.values).all()
 
@@ -328,6 +328,13 @@ def test_codes_of_many_categories_share_the_last() -> None:
     assert set(np.unique(matrix.values)) == set(range(256))
     rare = encoder.transform(table(zip=np.arange(100, dtype=np.int32)))
     assert (rare.values == 255).all()
+
+
+def test_all_codes_of_many_categories_are_told_apart() -> None:
+    values = np.arange(400, dtype=np.int32)
+    _, matrix = fit("all_codes", table(zip=values))
+    assert matrix.cardinalities == (400,)
+    assert len(np.unique(matrix.values)) == 400
 
 
 def test_ordinals_rank_by_frequency() -> None:

@@ -38,7 +38,17 @@ if TYPE_CHECKING:
 SPECS = {spec.name: spec for spec in automl_fuse_encoders.automl_fuse_encoders()}
 KINDS = {"f": Kind.NUMERIC, "i": Kind.CATEGORY, "M": Kind.DATETIME, "O": Kind.TEXT}
 TYPES = {"f": "double", "i": "int64", "M": "int64", "O": "string"}
-EXACT = {"numbers", "codes", "ordinals", "onehot", "counts", "target", "calendar", "words"}
+EXACT = {
+    "numbers",
+    "codes",
+    "all_codes",
+    "ordinals",
+    "onehot",
+    "counts",
+    "target",
+    "calendar",
+    "words",
+}
 EXACT |= {"crosses", "arithmetic"}
 """Encoders whose features are the same to the last bit."""
 FEW = {"isolation", "crosses", "arithmetic", "scaled_arithmetic"}
@@ -314,7 +324,7 @@ def test_positions_are_shared_by_encoders_and_folds() -> None:
     train = mixed(100).select(frozenset({Kind.CATEGORY}))
     builder = GraphBuilder(reserved=train.values)
     tensors = {name: Tensor(name) for name in train.values}
-    names = ("codes", "ordinals", "counts", "target", "onehot")
+    names = ("codes", "all_codes", "ordinals", "counts", "target", "onehot")
     folds = [train.take(np.arange(0, 100, 2)), train.take(np.arange(1, 100, 2))]
     for fold in folds:
         for name in names:
