@@ -102,7 +102,9 @@ def prepare_run(
     fusions = select(settings.fusions, plugins.fusions, "fusion", plugins.missing)
     chosen = settings.compressors
     compressors = (
-        {} if chosen == () else select(chosen, plugins.compressors, "compressor", plugins.missing)
+        select(chosen, plugins.compressors, "compressor", plugins.missing)
+        if chosen is None or len(chosen)
+        else {}
     )
     learners, skipped = eligible_learners(plugins, data, settings.learners)
     return Prepared(

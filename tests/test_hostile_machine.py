@@ -111,7 +111,7 @@ def test_a_full_disk_gives_an_error_of_ours_or_a_pipeline(tmp_path, size, execut
         after=f'cp -r "{disk}" "{kept}"',
     )
     if "error" in told:
-        assert told["error"] in {"RunError", "NothingFittedError", "ArtefactError"}
+        assert told["error"] in {"DiskFullError", "RunError", "NothingFittedError", "ArtefactError"}
         assert "No space left" in told["message"]
     else:
         assert told["accuracy"] > 0.8
@@ -131,7 +131,7 @@ def test_a_full_folder_of_temporary_files_is_told(tmp_path, executor):
     disk = tmp_path / "disk"
     mounts = tmpfs(disk, "20k")
     told = run({"executor": executor, "workers": 1}, mounts=mounts, TMPDIR=str(disk))
-    assert told["error"] in {"RunError", "NothingFittedError"}
+    assert told["error"] in {"DiskFullError", "RunError", "NothingFittedError"}
     assert "No space left" in told["message"]
 
 

@@ -501,6 +501,7 @@ def member(name, loss, oof):
         learner="a",
         params={},
         folds=(0,),
+        rows=np.arange(len(oof)),
         oof=oof,
         loss=loss,
         fold_losses=np.array([loss]),

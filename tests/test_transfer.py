@@ -22,7 +22,7 @@ from automl_fuse.host import discover
 from automl_fuse.lessons import Augmented, read_augmented, write_augmented
 from automl_fuse.members import Stored
 from automl_fuse.remote import RemoteFolds
-from automl_fuse.run import RunDirectory, load_run, read_pickle, write_array
+from automl_fuse.run import RunDirectory, load_run, write_array
 from automl_fuse.schema import infer
 from automl_fuse.specs import Column, Columns, Job, Kind, Task
 from automl_fuse.table import read_table
@@ -332,7 +332,7 @@ def test_rows_made_from_rows_have_the_teachers_labels_only(tmp_path: Path) -> No
         source=np.arange(80),
         labels=np.repeat(np.eye(2)[1 - data.y][None], 3, axis=0),
     )
-    write_augmented(run.augmented("earlier"), made)
+    write_augmented(run, "earlier", made)
     runner = FoldRunner(data, run, PluginChoice(), 1)
     truth = np.arange(20), data.y[60:]
     plain = runner(job_of("linear", taught=0.5, copies=0.0))
@@ -405,7 +405,7 @@ def test_folds_take_earlier_models_in_turn_and_know_their_classes(tmp_path: Path
     run = RunDirectory(tmp_path)
     models = [Heirloom(learner=Stored(Sign(i)), outputs=(1, 0)) for i in range(2)]  # type: ignore[arg-type]
     keep_heirlooms(run, "old-0", models, 3)
-    offsets = [read_pickle(run.earlier("old-0", f)).learner.get().offset for f in (-1, 0, 1, 2)]
+    offsets = [run.seals.load(run.earlier("old-0", f)).learner.get().offset for f in (-1, 0, 1, 2)]
     assert offsets == [0, 0, 1, 0]
 
 
