@@ -259,7 +259,7 @@ def test_an_earlier_pipeline_of_the_same_classes_teaches(earlier: Path, tmp_path
     labels = np.load(tmp_path / "run" / "teachers" / "earlier.npy")
     expected = read_source(earlier).pipeline.predict_proba(frame)
     np.testing.assert_allclose(labels, expected, atol=1e-9)
-    rows = read_augmented(tmp_path / "run" / "augmented" / "earlier.joblib")
+    rows = read_augmented(RunDirectory(tmp_path / "run"), "earlier")
     assert len(rows.source) % len(frame) == 0
     made = typed_as_read(rows.columns)
     expected = read_source(earlier).pipeline.predict_proba(made)
@@ -419,7 +419,7 @@ def test_jobs_elsewhere_are_sent_what_they_start_from(tmp_path: Path) -> None:
     write_array(run.teacher("earlier"), np.eye(2)[data.y])
     model = Heirloom(learner=Stored(Sign(0)), outputs=(0, 1))  # type: ignore[arg-type]
     keep_heirlooms(run, "old-0", [model], 2)
-    home = RemoteFolds(data, run, PluginChoice(), 1)
+    home = RemoteFolds(FoldRunner(data, run, PluginChoice(), 1))
     errand = home.errand(job_of("linear", taught=0.5, earlier="old-0"))
     assert set(errand.reads) == {"teachers/earlier.npy", "earlier/old-0.fold-0.pkl"}
     run.augmented("earlier").parent.mkdir()
