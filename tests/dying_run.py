@@ -21,7 +21,7 @@ def fit(table: Path, run: Path, *, resume: bool, accept: bool = False, **others:
     chosen: dict[str, Any] = {
         "learners": ("linear", "naive_bayes"),
         "folds": 3,
-        "max_trials": 5,
+        "max_trials": 9,
         "executor": "inline",
         "compressors": (),
     }
