@@ -21,6 +21,7 @@ __all__ = [
     "end_marked",
     "identity",
     "is_alive",
+    "marked",
     "proportional",
     "resident",
 ]
@@ -108,7 +109,7 @@ def end_group(pid: int) -> None:
 
 
 def end_marked(mark: str, *, but: int = 0) -> None:
-    """End all processes with this value of ``MARK``, also those that have left their session.
+    """End all processes with this mark, also those that have left their session.
 
     Where there is no ``/proc``, or a process was started with another environment, nothing
     happens.
@@ -116,13 +117,12 @@ def end_marked(mark: str, *, but: int = 0) -> None:
     Parameters
     ----------
     mark : str
-        The value; none if it is empty.
+        What ``MARK`` is for them, or begins with, before a dot; none if it is empty.
     but : int
         A process that is left alone.
     """
-    wanted = f"{MARK}={mark}"
     for _ in range(_ROUNDS if mark and _PROC.is_dir() else 0):
-        found = [pid for pid in _all() if pid != but and _has_variable(pid, wanted)]
+        found = [pid for pid in marked(mark) if pid != but]
         if not found:
             return
         for pid in found:
@@ -130,13 +130,21 @@ def end_marked(mark: str, *, but: int = 0) -> None:
                 os.kill(pid, signal.SIGKILL)
 
 
+def marked(mark: str) -> list[int]:
+    """Return the live processes with a mark, as for ``end_marked``."""
+    wanted = f"\0{MARK}={mark}"
+    return [
+        pid for pid in _all() if any(f"{wanted}{end}" in _environment(pid) for end in ("\0", "."))
+    ]
+
+
+def _environment(pid: int) -> str:
+    """Return the variables of a process, each between two NULs; of one that has ended, none."""
+    return "\0" + _read(_PROC / str(pid) / "environ")
+
+
 def _all() -> list[int]:
     return [int(name) for name in os.listdir(_PROC) if name.isdigit()]  # noqa: PTH208 - speed
-
-
-def _has_variable(pid: int, wanted: str) -> bool:
-    """Return whether a live process has this variable; one that has ended has none."""
-    return wanted in _read(_PROC / str(pid) / "environ").split("\0")
 
 
 def _numbers(path: Path) -> dict[str, int]:
@@ -157,3 +165,8 @@ def _read(path: Path) -> str:
         return path.read_text(errors="replace")
     except OSError:
         return ""
+
+
+if __name__ == "__main__":  # as ``automl_fuse.workers.sentinel`` runs it
+    sys.stdin.read()
+    end_marked(sys.argv[1])

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib
 import os
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -80,8 +82,7 @@ def result_of(executor, asked):
 
 def family_of(executor):
     """Return the processes that carry the mark of the executor's workers."""
-    marks = [f"{processes.MARK}={worker._mark}" for worker in executor._workers]
-    return [pid for pid in processes._all() if any(processes._has_variable(pid, m) for m in marks)]
+    return processes.marked(executor._mark)
 
 
 FAILING = {
@@ -161,8 +162,8 @@ def test_a_flood_is_cut_and_its_end_is_told(executor):
 
 def test_children_end_with_their_worker(executor):
     assert not result_of(executor, job("forks")).error
+    assert eventually(lambda: len(family_of(executor)) == 3)
     family = family_of(executor)
-    assert len(family) == 3
     sessions = {os.getsid(pid) for pid in family}
     assert len(sessions) == 2
     result_of(executor, job("segfault"))
@@ -295,3 +296,50 @@ def test_a_compressor_that_raises_is_told_in_the_report(compressor):
     failures = model.report["compression"]["failures"]
     assert {failure["member"] for failure in failures} == {compressor}
     assert all("not today" in failure["error"] for failure in failures)
+
+
+KILLED = """
+import sys
+import time
+
+import numpy as np
+
+import automl_fuse
+from automl_fuse import Settings
+
+settings = Settings(
+    plugins=("hostile.endless",), learners=(sys.argv[1],), workers=1, output=sys.argv[2]
+)
+X = np.random.default_rng(0).normal(size=(60, 2))
+automl_fuse.fit(X, X[:, 0] > 0, time_limit=3_600, settings=settings)
+"""
+
+
+@pytest.mark.parametrize("learner", ["endless_with_children", "holds"])
+def test_nothing_outlives_a_killed_main_process(tmp_path, learner):
+    run = tmp_path / "run"
+    paths = [str(Path(__file__).parent), *sys.path]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    main = subprocess.Popen([sys.executable, "-c", KILLED, learner, str(run)], env=environment)
+    log = run / "workers" / "0.log"
+    try:
+        assert eventually(lambda: log.exists() and "on and on" in log.read_text())
+        children = [pid for pid in processes._all() if parent_of(pid) == main.pid]
+        told = "".join(processes._environment(pid) for pid in children).split("\0")
+        (mark,) = [each[len(processes.MARK) + 1 :] for each in told if processes.MARK in each]
+    finally:
+        main.kill()
+        main.wait()
+    assert eventually(lambda: not processes.marked(mark))
+
+
+def parent_of(pid):
+    return int((processes._stat(pid) or ["", "0"])[1])
+
+
+def eventually(what):
+    for _ in range(300):
+        if what():
+            return True
+        time.sleep(0.2)
+    return False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import queue
+import secrets
 from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING
@@ -13,13 +14,15 @@ import joblib
 from automl_fuse.errors import AutoFuseError, PluginError, SettingsError
 from automl_fuse.features import forget_features
 from automl_fuse.files import cannot_write, remove_temporaries
-from automl_fuse.memory import open_guard
+from automl_fuse.memory import NoGuard, open_guard
 from automl_fuse.workers.process import Worker
+from automl_fuse.workers.sentinel import Sentinel
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from automl_fuse.inventory import Plugins
+    from automl_fuse.memory import Guard
     from automl_fuse.run import RunDirectory
     from automl_fuse.specs import Executor, ExecutorContext, Job, JobResult, Runner
 
@@ -86,10 +89,15 @@ class ProcessExecutor:
         self._waiting: deque[Job] = deque()
         self._results: queue.SimpleQueue[JobResult] = queue.SimpleQueue()
         self._proven: dict[str, None] = {}
+        self._mark = secrets.token_hex(8)
+        self._sentinel = Sentinel(self._mark)
         self._workers: list[Worker] = []
-        _write_runner(context.runner, run)
-        self._guard = open_guard(context.memory_limit, context.n_workers, lambda: [*self._workers])
+        self._guard: Guard = NoGuard()
         try:
+            _write_runner(context.runner, run)
+            self._guard = open_guard(
+                context.memory_limit, context.n_workers, lambda: [*self._workers]
+            )
             for number in range(context.n_workers):
                 self._workers.append(self._start(number))
         except BaseException:
@@ -137,6 +145,7 @@ class ProcessExecutor:
             worker.kill()
             remove_temporaries(self._run.root, worker.pid)
         self._workers = []
+        self._sentinel.close()
         forget_features(self._run)
 
     def output(self, job: Job) -> str:
@@ -145,7 +154,8 @@ class ProcessExecutor:
 
     def _start(self, number: int) -> Worker:
         # Libraries of other learners may hang or crash at import, at the cost of any job.
-        worker = Worker(number, self._run, self._n_threads, [*self._proven], self._deliver)
+        proven = [*self._proven]
+        worker = Worker(number, self._run, self._n_threads, self._mark, proven, self._deliver)
         self._guard.confine(worker.pid)
         return worker
 

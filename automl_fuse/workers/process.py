@@ -10,7 +10,7 @@ import sys
 import threading
 import traceback
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from automl_fuse.errors import RunError
 from automl_fuse.processes import MARK, end_group, end_marked
@@ -24,10 +24,27 @@ if TYPE_CHECKING:
     from automl_fuse.run import RunDirectory
     from automl_fuse.specs import Job
 
-__all__ = ["Worker"]
+__all__ = ["Worker", "started"]
 
 _LAST_SECONDS: Final = 1.0
 """Seconds that a process which gives no more results has to end by itself."""
+
+
+def started(command: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
+    """Start a process in a session of its own.
+
+    Raises
+    ------
+    RunError
+        If the system refuses another process.
+    """
+    try:
+        return subprocess.Popen(command, start_new_session=True, **options)  # noqa: S603 - ours
+    except OSError as error:
+        raise RunError(
+            f"A worker process cannot be started: {error.strerror or error}. Leave the machine "
+            "more memory and processes, or take fewer workers."
+        ) from error
 
 
 class Worker:
@@ -41,6 +58,8 @@ class Worker:
         Where the runner and the log are.
     n_threads : int
         Threads that a job may use.
+    mark : str
+        First part of its mark, which tells its processes from others.
     proven : sequence of str
         Learners whose libraries it may import while it waits.
     deliver : callable
@@ -57,6 +76,7 @@ class Worker:
         number: int,
         run: RunDirectory,
         n_threads: int,
+        mark: str,
         proven: Sequence[str],
         deliver: Callable[[JobResult], None],
     ) -> None:
@@ -69,23 +89,16 @@ class Worker:
         self._cause = ""
         self._dying = threading.Lock()
         self._deliver = deliver
-        self._mark = secrets.token_hex(8)
+        self.mark = f"{mark}.{secrets.token_hex(8)}"
         # -P: without it the working directory would come first on the import path.
         command = [sys.executable, "-P", "-m", "automl_fuse.workers.serving", str(run.runner)]
-        try:
-            self._process = subprocess.Popen(  # noqa: S603 - this interpreter, our module
-                [*command, ",".join(proven)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                env={**_environment(n_threads), MARK: self._mark},
-                start_new_session=True,
-            )
-        except OSError as error:
-            raise RunError(
-                f"A worker process cannot be started: {error.strerror or error}. Leave the machine "
-                "more memory and processes, or take fewer workers."
-            ) from error
+        self._process = started(
+            [*command, ",".join(proven)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**_environment(n_threads), MARK: self.mark},
+        )
         assert self._process.stderr is not None  # noqa: S101 - opened as a pipe above
         self._output = Output(self._process.stderr, run.worker_log(number))
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -130,7 +143,7 @@ class Worker:
         """End what it has forked too: a child that holds the pipe would keep the reader waiting."""
         if self._process.returncode is None:  # else its number may be another's by now
             end_group(self.pid)
-        end_marked(self._mark)
+        end_marked(self.mark)
 
     def _bury(self) -> None:
         """End what it leaves behind when it dies, which would keep its pipes open."""

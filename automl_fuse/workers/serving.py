@@ -6,7 +6,6 @@ import ctypes
 import faulthandler
 import os
 import queue
-import signal
 import sys
 import threading
 import traceback
@@ -29,7 +28,6 @@ _DONE: Final = object()
 _LATE: Final = 4.0
 """Seconds after which a job that has not ended in time writes into the log where it is; some
 later it is killed."""
-_PR_SET_PDEATHSIG: Final = 1
 
 
 def main(runner_path: str, proven: str) -> None:
@@ -42,7 +40,6 @@ def main(runner_path: str, proven: str) -> None:
     proven : str
         Learners, separated by commas, whose libraries may be imported before a job asks for them.
     """
-    _end_with_parent()
     faulthandler.enable()
     results = os.fdopen(os.dup(1), "wb")
     # Whatever a plugin prints goes to the log, never between results.
@@ -75,15 +72,6 @@ def _run(runner: Runner, job: Job) -> JobResult:
             bytes=0,
             error=traceback.format_exc(),
         )
-
-
-def _end_with_parent() -> None:
-    """Have the kernel end this process when its parent is killed.
-
-    The end of standard input tells that too, but not while compiled code holds the interpreter.
-    """
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _give_back() -> None:

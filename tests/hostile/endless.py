@@ -1,9 +1,11 @@
-"""Never comes to an end, whoever asks."""
+"""Never comes to an end, whoever asks: in Python, or with the interpreter held by compiled code."""
 
+import ctypes
 import signal
 
 from automl_fuse import hookimpl
 from hostile._parts import Prior, learner
+from hostile.forks import fork
 
 
 class Endless(Prior):
@@ -14,6 +16,22 @@ class Endless(Prior):
             pass
 
 
+class EndlessWithChildren(Endless):
+    def fit(self, train, valid):
+        fork()
+        super().fit(train, valid)
+
+
+class Holds(Prior):
+    def fit(self, train, valid):
+        print("on and on", flush=True)
+        ctypes.PyDLL(None).sleep(600)
+
+
 @hookimpl
 def automl_fuse_learners():
-    return [learner("endless", Endless)]
+    return [
+        learner("endless", Endless),
+        learner("endless_with_children", EndlessWithChildren),
+        learner("holds", Holds),
+    ]

@@ -12,16 +12,20 @@ def outlive():
     os._exit(0)
 
 
+def fork():
+    if os.fork() == 0:
+        outlive()
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:
+            outlive()
+        os._exit(0)
+
+
 class Forks(Prior):
     def fit(self, train, valid):
         super().fit(train, valid)
-        if os.fork() == 0:
-            outlive()
-        if os.fork() == 0:
-            os.setsid()
-            if os.fork() == 0:
-                outlive()
-            os._exit(0)
+        fork()
 
 
 @hookimpl
