@@ -9,7 +9,7 @@ from automl_fuse import hookimpl
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from automl_fuse.specs import LearnerSpec
+    from automl_fuse.specs import CompressorSpec, LearnerSpec
 
 
 @hookimpl
@@ -18,3 +18,11 @@ def automl_fuse_learners() -> Sequence[LearnerSpec]:
     from automl_fuse_torch import ft_transformer, realmlp, tabm
 
     return (realmlp.REALMLP, tabm.TABM, ft_transformer.FT_TRANSFORMER)
+
+
+@hookimpl
+def automl_fuse_compressors() -> Sequence[CompressorSpec]:
+    """Return what makes these networks smaller."""
+    from automl_fuse_torch import halve, shrink
+
+    return (shrink.SPEC, halve.SPEC)

@@ -207,6 +207,24 @@ class NetworkLearner:
             raise PluginError("networks that started afresh cannot be averaged")
         return self._with(models[0].averaged(models[1:]))
 
+    def halved(self) -> NetworkLearner:
+        """Return the learner with its weights in half precision.
+
+        Raises
+        ------
+        PluginError
+            If it is a constant, or has a weight that is too large for that.
+        """
+        if not isinstance(self.model, NetworkModel):
+            raise PluginError("a constant has no weights to halve")
+        return self._with(self.model.halved())
+
+    def decompress(self) -> NetworkLearner:
+        """Return the learner with its weights in single precision: see ``Pipeline.decompress``."""
+        if not isinstance(self.model, NetworkModel):
+            return self
+        return self._with(self.model.decompressed())
+
     def _with(self, model: Model) -> NetworkLearner:
         """Return a fitted learner like this of another model."""
         result = copy.copy(self)
