@@ -42,6 +42,12 @@ class ToHalves:
         return result
 
 
+def networks_by_share(teacher: Teacher) -> list[int]:
+    """Return the positions of this plugin's networks of a share above 0, the largest first."""
+    order = np.argsort(-teacher.shares, kind="stable").tolist()
+    return [m for m in order if teacher.shares[m] > 0 and teacher.learners[m] in LEARNERS]
+
+
 class Halve:
     """Proposes to halve the network of a rank.
 
@@ -56,8 +62,7 @@ class Halve:
 
     def propose(self, teacher: Teacher) -> Sequence[Edit]:
         """Return the edit, or none where the teacher has fewer networks of this plugin."""
-        order = np.argsort(-teacher.shares, kind="stable").tolist()
-        found = [m for m in order if teacher.shares[m] > 0 and teacher.learners[m] in LEARNERS]
+        found = networks_by_share(teacher)
         if self._rank >= len(found):
             return ()
         member = found[self._rank]

@@ -162,6 +162,22 @@ class NetworkModel:
                 arrays[name] = _halves(name, arrays[name])
         return self._of(arrays)
 
+    def narrowed(self, share: float) -> NetworkModel:
+        """Return a network of a share of the neurons of each layer: see ``narrow``.
+
+        Raises
+        ------
+        PluginError
+            If its neurons cannot be told apart, or its weights are not kept.
+        """
+        from automl_fuse_torch.narrow import narrowed
+
+        if not self.weights:
+            raise PluginError("this network has been made smaller already")
+        network, weights = narrowed(self.network, self.weights, share)
+        arrays = network.finished(weights)
+        return NetworkModel(self.inputs, network, arrays, self._is_classification, 0, weights)
+
     def decompressed(self) -> NetworkModel:
         """Return the network in single precision throughout, with what halving took from it."""
         arrays = {

@@ -14,7 +14,7 @@ from automl_fuse import Settings
 from automl_fuse.errors import PluginError
 from automl_fuse.specs import FitContext, FusionContext, Matrix, Rows, Task, Teacher
 from automl_fuse.testing import TickingDeadline
-from automl_fuse_torch import halve, shrink
+from automl_fuse_torch import halve, narrow, shrink
 
 pytest.importorskip("torch", reason="the extra 'torch' is not installed")
 
@@ -105,6 +105,71 @@ def test_networks_are_halved_by_their_share() -> None:
     assert [[edit.member for edit in found] for found in edits] == [[2], [1], []]
 
 
+# --------------------------------------------------------------------------- pruning
+
+NARROWABLE = ("realmlp", "tabm")
+
+
+def loss(learner: Any, rows: Rows) -> float:
+    predictions = learner.predict(rows.X)[np.arange(len(rows.y)), rows.y]
+    return float(-np.log(np.maximum(predictions, 1e-9)).mean())
+
+
+@pytest.mark.parametrize("name", NARROWABLE)
+def test_neurons_that_do_nothing_can_be_left_out(name: str) -> None:
+    learner = fitted(name, make_rows(200, 0))
+    network, weights = learner.model.network, dict(learner.model.weights)
+    idle = np.arange(network.width) % 2 == 1
+    for parameter, axes in network.neurons().items():
+        values = weights[parameter].copy()
+        for axis in axes:
+            np.moveaxis(values, axis, 0)[idle] = 0.0
+        weights[parameter] = values
+    smaller, kept = narrow.narrowed(network, weights, 0.5)
+    assert smaller.width == network.width // 2
+    assert {n: v.shape for n, v in kept.items()} == {
+        n: p.shape for n, p in smaller.parameters().items()
+    }
+    X = make_rows(40, 1).X
+    model = learner.model
+    cut = [
+        type(model)(model.inputs, net, net.finished(w), True, 0, w).predict(X.values)
+        for net, w in ((network, weights), (smaller, kept))
+    ]
+    np.testing.assert_allclose(cut[0], cut[1], atol=1e-6)
+
+
+@pytest.mark.parametrize("name", NARROWABLE)
+def test_a_narrow_network_is_trained_on(name: str) -> None:
+    rows, test = make_rows(300, 0), make_rows(200, 1)
+    learner = fitted(name, rows)
+    before = learner.predict(test.X)
+    pruned = learner._with(learner.model.narrowed(0.25))
+    tuned = narrow.Narrow(0.25)(learner, rows)
+    assert tuned.model.network.width == 8
+    assert loss(tuned, test) < loss(pruned, test)
+    assert loss(tuned, test) < 0.6
+    again = pickle.loads(pickle.dumps(learner))
+    np.testing.assert_array_equal(
+        narrow.Narrow(0.25)(again, rows).predict(test.X), tuned.predict(test.X)
+    )
+    np.testing.assert_array_equal(learner.predict(test.X), before)
+
+
+def test_what_has_no_neurons_says_so() -> None:
+    rows = make_rows(60, 0)
+    for learner, message in (
+        (fitted("ft_transformer", rows), "neurons of FTTransformer"),
+        (fitted("tabm", rows).halved(), "made smaller already"),
+        (object(), "no network of automl_fuse_torch"),
+    ):
+        with pytest.raises(PluginError, match=message):
+            narrow.Narrow(0.5)(learner, rows)
+
+
+# --------------------------------------------------------------------------- students
+
+
 @pytest.mark.parametrize("point", [each.params for each in shrink.SPEC.portfolio])
 def test_students_are_points_of_their_learners_spaces(point: Any) -> None:
     (student,) = propose(shrink.SPEC, point, teacher_of(("tabm",)))
@@ -130,7 +195,7 @@ def test_networks_of_a_run_are_made_smaller() -> None:
     data = {name: rows.X.values[:, i] for i, name in enumerate(rows.X.names)}
     settings = Settings(
         learners=("realmlp",),
-        compressors=("shrink_network", "halve_network"),
+        compressors=("shrink_network", "halve_network", "narrow_network"),
         executor="inline",
         progress=False,
         max_trials=1,
@@ -143,3 +208,4 @@ def test_networks_of_a_run_are_made_smaller() -> None:
     made = " ".join(told["made"])
     assert "shrink_network-realmlp_1x32" in made
     assert "halve_network-realmlp-0_half" in made
+    assert "narrow_network-realmlp-0_narrow0.5" in made
