@@ -13,7 +13,7 @@ EARLIER: Final = "earlier"
 """The member of an earlier run from whose models the fold models start."""
 TAUGHT: Final = "taught"
 """Share of an earlier pipeline's predictions in the labels, against the true ones."""
-COPIES: Final = "copies"
+COPIES: Final = "taught_copies"
 """Rows made from each training row, which the earlier pipeline has labelled."""
 KEPT: Final = frozenset({TARGET, EARLIER, TAUGHT, COPIES})
 

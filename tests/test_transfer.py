@@ -335,8 +335,8 @@ def test_rows_made_from_rows_have_the_teachers_labels_only(tmp_path: Path) -> No
     write_augmented(run, "earlier", made)
     runner = FoldRunner(data, run, PluginChoice(), 1)
     truth = np.arange(20), data.y[60:]
-    plain = runner(job_of("linear", taught=0.5, copies=0.0))
-    doubted = runner(job_of("linear", taught=0.5, copies=1.0))
+    plain = runner(job_of("linear", taught=0.5, taught_copies=0.0))
+    doubted = runner(job_of("linear", taught=0.5, taught_copies=1.0))
     assert float(plain.predictions[truth].mean()) > 0.8
     assert float(doubted.predictions[truth].mean()) == pytest.approx(0.5, abs=0.05)
 
@@ -424,7 +424,7 @@ def test_jobs_elsewhere_are_sent_what_they_start_from(tmp_path: Path) -> None:
     assert set(errand.reads) == {"teachers/earlier.npy", "earlier/old-0.fold-0.pkl"}
     run.augmented("earlier").parent.mkdir()
     run.augmented("earlier").touch()
-    errand = home.errand(job_of("linear", taught=0.5, copies=2.0))
+    errand = home.errand(job_of("linear", taught=0.5, taught_copies=2.0))
     assert set(errand.reads) == {"teachers/earlier.npy", "augmented/earlier.joblib"}
 
 

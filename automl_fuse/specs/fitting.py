@@ -180,7 +180,7 @@ class LearnerSpec:
         Predicts the cost of one fold.
     space : callable
         Draws params from a ``Suggest``. None may be called ``target``, ``earlier``, ``taught`` or
-        ``copies``: the engine keeps these names.
+        ``taught_copies``: the engine keeps these names.
     portfolio : tuple of Configuration
         Configurations tried before any search, best first.
     requires : tuple of str

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from automl_fuse.hyperparameters import KEPT
 from automl_fuse.specs import (
     Earlier,
     FitContext,
@@ -302,8 +303,13 @@ def survives_extreme_values(case: LearnerCase) -> None:
 
 
 def has_a_sound_portfolio(case: LearnerCase) -> None:
-    """Require that each configuration is a point of the space, builds, and names its encoders."""
+    """Require that each configuration is a point of the space, builds, and names its encoders.
+
+    None names a hyperparameter that the engine keeps to itself.
+    """
     require_points_of(case.spec.space, case.spec.portfolio)
+    taken = KEPT & {name for point in case.spec.portfolio for name in point.params}
+    require(not taken, f"the engine keeps {sorted(taken)} to itself: name them otherwise")
     for point in case.spec.portfolio:
         names = case.spec.encoders_for(point.params)
         sound = isinstance(names, tuple) and names and all(isinstance(n, str) for n in names)

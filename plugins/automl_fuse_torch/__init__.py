@@ -9,7 +9,7 @@ from automl_fuse import hookimpl
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from automl_fuse.specs import LearnerSpec
+    from automl_fuse.specs import CompressorSpec, LearnerSpec
 
 
 @hookimpl
@@ -24,3 +24,11 @@ def automl_fuse_learners() -> Sequence[LearnerSpec]:
         factorisation.FACTORISATION,
         *media.MEDIA,
     )
+
+
+@hookimpl
+def automl_fuse_compressors() -> Sequence[CompressorSpec]:
+    """Return what makes these networks smaller."""
+    from automl_fuse_torch import halve, narrow, shrink
+
+    return (shrink.SPEC, narrow.SPEC, halve.SPEC)

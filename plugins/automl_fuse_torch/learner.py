@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import numpy as np
 
 from automl_fuse.errors import PluginError
-from automl_fuse.specs import FitContext, ForestModel, Params, Rows
+from automl_fuse.specs import Earlier, FitContext, ForestModel, Params, Rows, Task
 from automl_fuse_torch.model import NetworkModel, TabularNetwork
 
 if TYPE_CHECKING:
@@ -92,6 +92,20 @@ def batch_size(n_rows: int) -> int:
     batches of equal size, so that they can be trained together.
     """
     return int(2 ** min(max(int(math.log2(max(n_rows, 1) / 32)), 5), 8))
+
+
+_PRUNED_RATE: Final = 0.1
+"""Factor of the learning rate of a network whose neurons were left out."""
+
+
+class _Never:
+    """A deadline that never comes: the epochs bound the time."""
+
+    def remaining(self) -> float:
+        return 1e9
+
+    def expired(self) -> bool:
+        return False
 
 
 class NetworkLearner:
@@ -209,6 +223,50 @@ class NetworkLearner:
         if not self.kin():
             raise PluginError("networks that started afresh cannot be averaged")
         return self._with(models[0].averaged(models[1:]))
+
+    def halved(self) -> NetworkLearner:
+        """Return the learner with its weights in half precision.
+
+        Raises
+        ------
+        PluginError
+            If it is a constant, or has a weight that is too large for that.
+        """
+        if not isinstance(self.model, NetworkModel):
+            raise PluginError("a constant has no weights to halve")
+        return self._with(self.model.halved())
+
+    def narrowed(self, share: float, train: Rows, epochs: int) -> NetworkLearner:
+        """Return a learner of a share of the neurons, trained further on these rows.
+
+        Raises
+        ------
+        PluginError
+            If it is a constant, or its neurons cannot be told apart.
+        """
+        if not isinstance(self.model, NetworkModel):
+            raise PluginError("a constant has no neurons")
+        pruned = self._with(self.model.narrowed(share))
+        task = Task.BINARY if self._n_outputs == 2 else Task.MULTICLASS
+        context = FitContext(
+            task=task if self._is_classification else Task.REGRESSION,
+            n_classes=self._n_outputs,
+            seed=0,
+            n_threads=1,
+            deadline=_Never(),
+            earlier=Earlier(learner=pruned, outputs=tuple(range(self._n_outputs))),
+        )
+        width = pruned.model.network.width  # type: ignore[union-attr]
+        changes = {"width": width, "epochs": epochs, "rate_factor": _PRUNED_RATE, "frozen": 0.0}
+        result = NetworkLearner(self._name, {**self._params, **changes}, context)
+        result.fit(train, None)
+        return result
+
+    def decompress(self) -> NetworkLearner:
+        """Return the learner with its weights in single precision: see ``Pipeline.decompress``."""
+        if not isinstance(self.model, NetworkModel):
+            return self
+        return self._with(self.model.decompressed())
 
     def _with(self, model: Model) -> NetworkLearner:
         """Return a fitted learner like this of another model."""

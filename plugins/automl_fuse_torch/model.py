@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from automl_fuse.errors import PluginError
 from automl_fuse.specs import Floats, Forest, ForestModel, Link
 from automl_fuse_torch.program import Program, Writer
 from automl_fuse_torch.session import Session
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 _VALUES_AT_ONCE = 1 << 18
 """Hidden values of a layer that are computed at once: they fit into the cache."""
+
+_LARGEST_HALF = float(np.finfo(np.float16).max)
 
 Tables = Mapping[str, Any]
 
@@ -153,6 +156,49 @@ class NetworkModel:
             self.origin,
         )
 
+    def halved(self) -> NetworkModel:
+        """Return the network with what was learned kept in half precision.
+
+        Raises
+        ------
+        PluginError
+            If a number is too large for it.
+        """
+        arrays = dict(self._arrays)
+        for name, parameter in self.network.parameters().items():
+            if parameter.rate > 0.0 and name in arrays:
+                arrays[name] = _halves(name, arrays[name])
+        return self._of(arrays)
+
+    def narrowed(self, share: float) -> NetworkModel:
+        """Return a network of a share of the neurons of each layer: see ``narrow``.
+
+        Raises
+        ------
+        PluginError
+            If its neurons cannot be told apart, or its weights are not kept.
+        """
+        from automl_fuse_torch.narrow import narrowed
+
+        if not self.weights:
+            raise PluginError("this network has been made smaller already")
+        network, weights = narrowed(self.network, self.weights, share)
+        arrays = network.finished(weights)
+        return NetworkModel(self.inputs, network, arrays, self._is_classification, 0, weights)
+
+    def decompressed(self) -> NetworkModel:
+        """Return the network in single precision throughout, with what halving took from it."""
+        arrays = {
+            name: values.astype(np.float32) if values.dtype == np.float16 else values
+            for name, values in self._arrays.items()
+        }
+        return self._of(arrays)
+
+    def _of(self, arrays: Mapping[str, Singles]) -> NetworkModel:
+        """Return a network of other arrays, from which none can start."""
+        epochs = self.tuned.get("epochs", 0)
+        return NetworkModel(self.inputs, self.network, arrays, self._is_classification, epochs, {})
+
     def to_onnx(self, graph: Graph, features: Tensor) -> Tensor:
         """Write the inputs, the network and the link into a graph."""
         return self._write(graph, features)
@@ -167,6 +213,12 @@ class NetworkModel:
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_program": None}
+
+
+def _halves(name: str, values: Array) -> Array:
+    if np.abs(values).max(initial=0.0) > _LARGEST_HALF:
+        raise PluginError(f"{name} holds numbers that are too large for half precision")
+    return values.astype(np.float16)
 
 
 def constant(mean: Floats) -> ForestModel:

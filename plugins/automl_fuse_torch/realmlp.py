@@ -114,6 +114,18 @@ class RealMLP:
         head = {f"{last}.weight": {1: outputs}, f"{last}.bias": {0: outputs}}
         return {**self.flat.labels(names), "scale": {0: places}, "0.weight": {0: places}, **head}
 
+    def neurons(self) -> dict[str, dict[int, int]]:
+        """Return the hidden layers that axes of parameters count neurons of: see ``narrow``."""
+        axes: dict[str, dict[int, int]] = {f"{self.depth}.weight": {0: self.depth - 1}}
+        for i in range(self.depth):
+            axes[f"{i}.weight"] = {0: i - 1, 1: i} if i else {1: i}
+            axes |= {f"{i}.bias": {0: i}, f"{i}.blend": {0: i}}
+        return axes
+
+    def divided(self) -> list[str]:
+        """Return the weights whose sums are divided by the root of the neurons summed over."""
+        return [f"{i}.weight" for i in range(1, self.depth + 1)]
+
     def forward(self, weights: Mapping[str, Any], batch: Mapping[str, Any], noise: Any) -> Any:
         """Compute in torch: see ``core.Network``."""
         from torch.nn import functional

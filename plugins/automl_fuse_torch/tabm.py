@@ -110,6 +110,14 @@ class TabM:
         head = {"last.weight": {2: outputs}, "last.bias": {1: outputs}}
         return {**self.flat.labels(names), "adapter": {1: places}, "0.weight": {0: places}, **head}
 
+    def neurons(self) -> dict[str, dict[int, int]]:
+        """Return the hidden layers that axes of parameters count neurons of: see ``narrow``."""
+        axes: dict[str, dict[int, int]] = {"last.weight": {1: self.depth - 1}}
+        for i in range(self.depth):
+            axes[f"{i}.weight"] = {0: i - 1, 1: i} if i else {1: i}
+            axes[f"{i}.bias"] = {0: i}
+        return axes
+
     def forward(self, weights: Mapping[str, Any], batch: Mapping[str, Any], noise: Any) -> Any:
         """Compute in torch: see ``core.Network``."""
         import torch
