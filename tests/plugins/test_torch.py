@@ -32,12 +32,13 @@ from automl_fuse_torch.schedules import Schedule  # noqa: E402
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-SPECS = {spec.name: spec for spec in automl_fuse_torch.automl_fuse_learners()}
 SMALL: dict[str, dict[str, Any]] = {
     "realmlp": {"width": 16, "depth": 2, "epochs": 6},
     "tabm": {"width": 16, "heads": 4, "epochs": 6},
     "ft_transformer": {"width": 16, "epochs": 4},
+    "factorisation": {"rank": 8, "hidden": 16, "epochs": 6},
 }
+SPECS = {spec.name: spec for spec in automl_fuse_torch.automl_fuse_learners() if spec.name in SMALL}
 N_CLASSES = {Task.BINARY: 2, Task.MULTICLASS: 3, Task.REGRESSION: 1}
 CPU = devices.Device("cpu")
 
@@ -429,7 +430,7 @@ def test_features_that_do_not_vary_are_left_out() -> None:
 @pytest.mark.parametrize("task", N_CLASSES)
 def test_learns_what_there_is_to_learn(name: str, task: Task) -> None:
     train, valid = make_rows(task, 400, seed=1), make_rows(task, 200, seed=2)
-    epochs = {"realmlp": 40, "tabm": 16, "ft_transformer": 12}[name]
+    epochs = {"realmlp": 40, "tabm": 16, "ft_transformer": 12, "factorisation": 40}[name]
     learner = SPECS[name].build(params_of(name, epochs=epochs), context(task))
     learner.fit(train, valid)
     test = make_rows(task, 300, seed=3)
