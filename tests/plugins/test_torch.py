@@ -396,7 +396,7 @@ def test_inputs_of_many_rows_are_made_in_parts(monkeypatch: pytest.MonkeyPatch) 
     X = make_rows(Task.BINARY).X
     inputs = Inputs.fitted(X, flagged_levels=2)
     whole = inputs.tables(X.values)
-    monkeypatch.setattr(inputs_module, "_ROWS_AT_ONCE", 64)
+    monkeypatch.setattr(inputs_module, "_VALUES_AT_ONCE", 64 * 6)
     parts = inputs.tables(X.values)
     assert set(parts) == {NUMBERS, FLAGS, CODES}
     for name, table in whole.items():
@@ -529,8 +529,9 @@ def test_cost_grows_with_the_network(name: str) -> None:
     spec = SPECS[name]
     shape = Shape(n_rows=5_000, n_features=20, n_classes=2, task=Task.BINARY)
     params = dict(spec.portfolio[0].params)
-    plain, wide = (spec.cost(shape, {**params, "width": width}) for width in (64, 128))
-    long = spec.cost(shape, {**params, "width": 64, "epochs": 2 * params["epochs"]})
+    size = "rank" if name == "factorisation" else "width"
+    plain, wide = (spec.cost(shape, {**params, size: width}) for width in (64, 128))
+    long = spec.cost(shape, {**params, size: 64, "epochs": 2 * params["epochs"]})
     assert plain.seconds < wide.seconds
     assert plain.bytes < wide.bytes
     assert plain.seconds < long.seconds

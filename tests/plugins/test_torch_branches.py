@@ -389,17 +389,16 @@ def test_a_table_of_numbers_images_and_texts_becomes_one_file(tmp_path: Path) ->
         }
     )  # fmt: skip
     settings = Settings(
-        learners=("multimodal", "image_cnn"),
+        learners=("multimodal",),
         kinds={"image": "image", "text": "text"},
         folds=2,
-        max_trials=2,
+        max_trials=1,
         workers=1,
         executor="inline",
-        fusions=("average",),
         compressors=(),
     )
     pipeline = automl_fuse.fit(frame, target="y", time_limit=200, settings=settings)
-    assert {member.learner for member in pipeline.members} == {"multimodal", "image_cnn"}
+    assert [member.learner for member in pipeline.members] == ["multimodal"]
     path = tmp_path / "model.onnx"
     pipeline.save(path)
     loaded = automl_fuse.load(path)
