@@ -97,15 +97,16 @@ def _places(n_rows: int, shape: BatchShape) -> tuple[Any, Singles]:
 
 
 class Noise:
-    """Dropout: Srivastava et al. (2014), each member with a rate and random bytes of its own."""
+    """Dropout and draws, each member with random bytes of its own, and other ones for either.
+
+    Dropout is that of Srivastava et al. (2014), each member with its own rate.
+    """
 
     def __init__(self, rates: Sequence[float], seeds: Sequence[int], device: Device) -> None:
-        self._device = device
         self._rates = device.tensor(np.array(rates, dtype=np.float32))
-        self._generators = [device.generator(seed_for(seed, 1)) for seed in seeds]
         self._is_on = any(rate > 0.0 for rate in rates)
-        self._pool: Any = None
-        self._used = 0
+        # A member without dropout draws the same beside one with dropout as it does alone.
+        self._dropped, self._drawn = (_Bytes(seeds, purpose, device) for purpose in (1, 2))
         self._factor = 1.0
 
     def scale(self, factor: float) -> None:
@@ -118,23 +119,32 @@ class Noise:
             return x
         shape = (len(x),) + (1,) * (x.dim() - 1)
         dropped = (self._rates * (self._factor * _LEVELS)).round().reshape(shape)
-        kept = self._bytes(x[0].numel()).reshape(x.shape) >= dropped.to(torch.uint8)
+        kept = self._dropped.take(x[0].numel()).reshape(x.shape) >= dropped.to(torch.uint8)
         return x * (kept * (_LEVELS / (_LEVELS - dropped))).to(x.dtype)
 
     def draws(self, n_rows: int, count: int) -> Any:
-        """Return numbers between 0 and 1, (n_members, n_rows, count), one of 256 each."""
-        drawn = self._bytes(n_rows * count).reshape(-1, n_rows, count)
+        """Return numbers between 0 and 1, (n_members, n_rows, count), of 256 levels."""
+        drawn = self._drawn.take(n_rows * count).reshape(-1, n_rows, count)
         return (drawn.float() + 0.5) / _LEVELS
 
     def keep(self, chosen: Sequence[int]) -> None:
         """Go on with some of the members."""
         self._rates = self._rates[list(chosen)]
-        self._generators = [self._generators[i] for i in chosen]
-        if self._pool is not None:
-            self._pool = self._pool[list(chosen)]
+        self._dropped.keep(chosen)
+        self._drawn.keep(chosen)
 
-    def _bytes(self, count: int) -> Any:
-        """Return random bytes (n_members, count)."""
+
+class _Bytes:
+    """Random bytes of each member, many drawn at once."""
+
+    def __init__(self, seeds: Sequence[int], purpose: int, device: Device) -> None:
+        self._device = device
+        self._generators = [device.generator(seed_for(seed, purpose)) for seed in seeds]
+        self._pool: Any = None
+        self._used = 0
+
+    def take(self, count: int) -> Any:
+        """Return the next bytes (n_members, count)."""
         if self._pool is None or self._used + count > self._pool.shape[1]:
             words = max(_POOL, count + 7) // 8
             self._pool = torch.stack([self._words(words, g) for g in self._generators])
@@ -144,6 +154,12 @@ class Noise:
         # Words stay whole, so that members of any number draw the same.
         self._used += 8 * math.ceil(count / 8)
         return taken
+
+    def keep(self, chosen: Sequence[int]) -> None:
+        """Go on with some of the members."""
+        self._generators = [self._generators[i] for i in chosen]
+        if self._pool is not None:
+            self._pool = self._pool[list(chosen)]
 
     def _words(self, count: int, generator: Any) -> Any:
         words = torch.empty(count, dtype=torch.int64, device=self._device.name)

@@ -188,8 +188,9 @@ class _Series:
 
     def __init__(self, operations: Operations, x: Value, steps: Value, n_steps: int) -> None:
         self.operations = operations
-        self.x, self.steps, self.n_steps = x, steps, n_steps
+        self.steps, self.n_steps = steps, n_steps
         self.mask = operations.mask(steps, n_steps)
+        self.x = operations.masked(x, self.mask)
 
     def convolve(self, name: str, width: int, stride: int) -> None:
         """Convolve, normalise and rectify; what lies beyond the end stays zero."""

@@ -26,9 +26,9 @@ _LONGEST_SIDE, _MOST_STEPS, _MOST_PIECES = 64, 1_024, 256
 _CHARACTERS_A_PIECE, _PIECES = 2.5, 6_000
 """What the encoders of blocks make of cells, about."""
 _STARTING: Final = 0.1
-_A_CALL: Final = 9e-5
+_A_CALL: Final = 1.6e-4
 """Seconds of a layer in one step, back included, whatever its size."""
-_A_PRODUCT: Final = 1.2e-10
+_A_PRODUCT: Final = 2.4e-10
 """Seconds of a multiplication in a step, back included."""
 
 

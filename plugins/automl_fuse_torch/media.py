@@ -83,13 +83,13 @@ class _Sort:
 
 _SORTS: Final[Mapping[str, _Sort]] = {
     "image_cnn": _Sort(
-        kinds=(Kind.IMAGE,), bodies=(Body.RESIDUAL,), width=16, depth=3, epochs=40, merit=0.9
+        kinds=(Kind.IMAGE,), bodies=(Body.RESIDUAL,), width=16, depth=3, epochs=60, merit=0.9
     ),
     "audio_cnn": _Sort(
-        kinds=(Kind.AUDIO,), bodies=(Body.RESIDUAL,), width=16, depth=3, epochs=40, merit=0.9
+        kinds=(Kind.AUDIO,), bodies=(Body.RESIDUAL,), width=16, depth=3, epochs=60, merit=0.9
     ),
     "audio_lstm": _Sort(
-        kinds=(Kind.AUDIO,), bodies=(Body.LSTM,), width=64, depth=1, epochs=40, merit=0.8
+        kinds=(Kind.AUDIO,), bodies=(Body.LSTM,), width=64, depth=1, epochs=60, merit=0.8
     ),
     "sequence_cnn": _Sort(
         kinds=(Kind.SEQUENCE,), bodies=(Body.TEMPORAL,), width=32, depth=2, epochs=40, merit=0.9
@@ -180,7 +180,7 @@ def _space(sort: _Sort, suggest: Suggest) -> dict[str, Any]:
     drawn = {
         "width": suggest.choice("width", widths),
         "depth": suggest.integer("depth", 1, 4),
-        "epochs": suggest.choice("epochs", (15, 20, 40, 80)),
+        "epochs": suggest.choice("epochs", (15, 20, 40, 60, 80)),
         "learning_rate": suggest.real("learning_rate", 5e-4, 1e-2, log=True),
         "weight_decay": suggest.real("weight_decay", 1e-3, 0.3, log=True),
         "dropout": suggest.real("dropout", 0.0, 0.5),

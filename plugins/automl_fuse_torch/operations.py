@@ -29,6 +29,8 @@ GATES: Final = {"lstm": 4, "gru": 3}
 """Kinds of recurrent cell, and how many times its size it computes at a step."""
 FORGET: Final = slice(2, 3)
 """Which of the gates of an LSTM forgets, in the order of ONNX: input, output, forget, cell."""
+_SHIFT: Final = 0.3
+"""Deviation, at the start, of what tells places apart; what it is added to is about 1."""
 CHANNELS_A_GROUP: Final = 8
 """Of group normalisation."""
 
@@ -226,7 +228,7 @@ class Declaration:
 
     def shifted(self, x: Shape, name: str) -> Shape:
         """See ``Operations``."""
-        self._add(name, x, _normal(x, 0.02), decay=0.0)
+        self._add(name, x, _normal(x, _SHIFT), decay=0.0)
         return self._made(x)
 
     def embedded(self, codes: Shape, name: str, n_codes: int, width: int) -> Shape:

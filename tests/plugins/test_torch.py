@@ -36,6 +36,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "realmlp": {"width": 16, "depth": 2, "epochs": 6},
     "tabm": {"width": 16, "heads": 4, "epochs": 6},
     "ft_transformer": {"width": 16, "epochs": 4},
+    "factorisation": {"rank": 8, "hidden": 16, "epochs": 6},
 }
 SPECS = {s.name: s for s in automl_fuse_torch.automl_fuse_learners() if s.name in SMALL}
 N_CLASSES = {Task.BINARY: 2, Task.MULTICLASS: 3, Task.REGRESSION: 1}
@@ -429,7 +430,7 @@ def test_features_that_do_not_vary_are_left_out() -> None:
 @pytest.mark.parametrize("task", N_CLASSES)
 def test_learns_what_there_is_to_learn(name: str, task: Task) -> None:
     train, valid = make_rows(task, 400, seed=1), make_rows(task, 200, seed=2)
-    epochs = {"realmlp": 40, "tabm": 16, "ft_transformer": 12}[name]
+    epochs = {"realmlp": 40, "tabm": 16, "ft_transformer": 12, "factorisation": 40}[name]
     learner = SPECS[name].build(params_of(name, epochs=epochs), context(task))
     learner.fit(train, valid)
     test = make_rows(task, 300, seed=3)
@@ -528,8 +529,9 @@ def test_cost_grows_with_the_network(name: str) -> None:
     spec = SPECS[name]
     shape = Shape(n_rows=5_000, n_features=20, n_classes=2, task=Task.BINARY)
     params = dict(spec.portfolio[0].params)
-    plain, wide = (spec.cost(shape, {**params, "width": width}) for width in (64, 128))
-    long = spec.cost(shape, {**params, "width": 64, "epochs": 2 * params["epochs"]})
+    size = "rank" if name == "factorisation" else "width"
+    plain, wide = (spec.cost(shape, {**params, size: width}) for width in (64, 128))
+    long = spec.cost(shape, {**params, size: 64, "epochs": 2 * params["epochs"]})
     assert plain.seconds < wide.seconds
     assert plain.bytes < wide.bytes
     assert plain.seconds < long.seconds
