@@ -40,6 +40,8 @@ ROWS, FEATURES, TRIALS = 200, 6, 24
 LEARNERS = ("linear",)
 """One alone: which of several a search draws from depends on their gains per second."""
 COMPRESSORS = ("refit",)
+MOST = 10
+"""Kills of one run: it is then carried to its end, and another begun."""
 PATIENCE = 120.0
 """Seconds that a process is given to take the run directory."""
 
@@ -181,12 +183,13 @@ def complete(run: Path, expected: Any, seen: Tally) -> None:
 def one_run(
     run: Path, expected: Any, seconds: float, chance: np.random.Generator, seen: Tally, how: Any
 ) -> None:
-    """Kill a run at random moments, until it completes or has been killed often enough."""
+    """Kill a run at random moments, until it has completed, or been killed often enough."""
     before: list[Any] = []
+    last = min(how.kills, seen.kills + MOST)
     while True:
         begin = time.perf_counter()
         process = started(run, how.executor)
-        is_last = seen.kills >= how.kills
+        is_last = seen.kills >= last
         # Half of the kills are soon, for else most would fall into the stages after the search.
         delay = seconds * chance.uniform() * chance.choice([0.1, 0.7])
         process.join(None if is_last else delay)
