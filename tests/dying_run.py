@@ -15,6 +15,9 @@ from automl_fuse.search import ledger, members
 # A busy machine may take longer to start a worker than a fold is given.
 members.START = (0.1, 200.0, 200.0)
 
+FEW = 3
+"""Members of a run with compressors."""
+
 
 def fit(table: Path, run: Path, *, resume: bool, accept: bool = False, **others: Any) -> Any:
     """Begin the run, or go on with it; with the same settings it ends with the same pipeline."""
@@ -72,7 +75,10 @@ def main(table: str, run: str, moment: str, executor: str, *compressors: str) ->
     """Fit, and be killed at a moment; 0 for never, to be told how many there are."""
     moments, folder = Moments(int(moment)), Path(run)
     has_begun = (folder / "fuse.toml").is_file()
-    chosen = {"executor": executor, "workers": 1, "compressors": compressors}
+    chosen: dict[str, Any] = {"executor": executor, "workers": 1}
+    if compressors:
+        # So few that all mixtures of them are tried, and no latency decides which.
+        chosen.update(compressors=compressors, max_trials=FEW)
     fit(Path(table), folder, resume=has_begun, **chosen)
     print(moments.passed)
 

@@ -13,7 +13,7 @@ import numpy as np
 import optuna
 import pandas as pd
 import pytest
-from dying_run import fit
+from dying_run import FEW, fit
 from sklearn.datasets import load_breast_cancer
 
 import automl_fuse
@@ -102,16 +102,16 @@ def test_a_run_killed_again_and_again_ends_as_it_would_have(table, whole, tmp_pa
 
 
 def test_a_run_killed_in_the_compression_stage_ends_as_it_would_have(table, tmp_path):
-    how = ["inline", "refit"]
-    expected = fit(table, tmp_path / "whole", resume=False, compressors=("refit",))
+    how, few = ["inline", "refit"], {"compressors": ("refit",), "max_trials": FEW}
+    expected = fit(table, tmp_path / "whole", resume=False, **few)
     assert any(row["models"] == 1 for row in expected.report["front"])
-    kill(table, tmp_path / "run", 154, *how)
+    kill(table, tmp_path / "run", 90, *how)
     told = (tmp_path / "run" / "log.jsonl").read_text()
     assert '"stage": "compress"' in told
     assert '"stage": "save"' not in told
     refits = list((tmp_path / "run" / "members").glob("*.fold--1.pkl"))
     assert refits
-    pipeline = resumed(table, tmp_path / "run", compressors=("refit",))
+    pipeline = resumed(table, tmp_path / "run", **few)
     assert outcome(pipeline, table) == outcome(expected, table)
 
 
