@@ -43,9 +43,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("automl_fuse")
 
-GRACE: Final = 0.05
+GRACE: Final = 0.03
 """Share of the time limit by which writing the portable file may be late."""
-GRACE_SECONDS: Final = 3.0
+GRACE_SECONDS: Final = 2.0
 """The same in seconds, where that is more."""
 
 

@@ -223,7 +223,7 @@ def test_a_search_survives_them_all(installed, tmp_path):
         learners=LEARNERS, stop_after_no_gain=0.0,
     )  # fmt: skip
     frame = table()
-    limit = 120.0
+    limit = 180.0
     before = set(processes._all())
     model = automl_fuse.fit(frame, target="y", time_limit=limit, settings=settings)
     report = model.report

@@ -26,7 +26,7 @@ from automl_fuse.search.outcome import FinishedMember, SearchLimits, SearchOutco
 from automl_fuse.search.plateau import Plateau
 from automl_fuse.specs import Job, JobResult, Shape
 from automl_fuse.targets import learner_params
-from automl_fuse.workers import last_output
+from automl_fuse.workers import has_begun, last_output
 
 if TYPE_CHECKING:
     from automl_fuse.search.studies import Storage
@@ -41,12 +41,11 @@ SHARE = 0.4
 """Share of the remaining search that a later member may take."""
 MARGIN = 0.95
 """Share of the time to the end of the search that the last jobs are given."""
-OVERRUN = 1.25
-"""Factor on the seconds of a job after which it is killed, but for what is said below."""
-START = (0.1, 5.0, 30.0)
-"""Seconds beside that for the start of a worker and the import of a library: this share of the
-search, but at least the second number and at most the third. They are many where a machine has much
-else to do."""
+OVERRUN = (1.25, 5.0)
+"""A job is killed after its seconds times the first number plus the second."""
+START = (0.4, 10.0, 60.0)
+"""A worker may take this share of the search to start and to import a job's library, but at least
+the second number of seconds and at most the third: long where a machine has much else to do."""
 MIN_GAIN = 5e-5
 """Relative gain of the ensemble below which a member is stopped."""
 FOLDS_BEFORE_STOPPING = 4
@@ -73,6 +72,7 @@ class _Open:
     choice: Choice
     pending: list[int]
     running: dict[int, tuple[Job, Stopwatch]] = field(default_factory=dict)
+    begun: set[int] = field(default_factory=set)
     results: dict[int, JobResult] = field(default_factory=dict)
     gains: list[float] = field(default_factory=list)
 
@@ -348,11 +348,12 @@ class MemberSearch:
         self._open.pop(member.name)
 
     def _kill_overrun(self) -> None:
-        factor, (share, least, most) = OVERRUN, START
-        extra = min(max(least, share * self._limits.seconds), most)
         for member in list(self._open.values()):
-            for job, watch in list(member.running.values()):
-                if watch.seconds() > factor * job.seconds + extra:
+            for fold, (job, watch) in list(member.running.items()):
+                if fold not in member.begun and has_begun(self._executor, job):
+                    member.begun.add(fold)
+                    member.running[fold] = (job, Stopwatch())
+                elif watch.seconds() > self._most_seconds(job, is_begun=fold in member.begun):
                     # A learner that ignores its deadline would go on wasting workers.
                     member.choice.arm.failures = MAX_FAILURES
                     output = last_output(self._executor, job)
@@ -364,8 +365,16 @@ class MemberSearch:
                     )
                     break
         for place, (job, watch) in list(self._unwanted.items()):
-            if watch.seconds() > factor * job.seconds + extra:
+            if watch.seconds() > self._most_seconds(job, is_begun=True):
                 self._cancel_unwanted(place)
+
+    def _most_seconds(self, job: Job, *, is_begun: bool) -> float:
+        """Return how long a job may run, or its worker may take to begin it."""
+        if is_begun:
+            factor, extra = OVERRUN
+            return factor * job.seconds + extra
+        share, least, most = START
+        return min(max(least, share * self._limits.seconds), most)
 
     def _cancel_unwanted(self, place: tuple[str, int]) -> None:
         job, watch = self._unwanted.pop(place)
