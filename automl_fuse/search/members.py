@@ -43,7 +43,7 @@ MARGIN = 0.95
 """Share of the time to the end of the search that the last jobs are given."""
 OVERRUN = (1.25, 5.0)
 """A job is killed after its seconds times the first number plus the second."""
-START = (0.4, 10.0, 60.0)
+START = (0.5, 10.0, 60.0)
 """A worker may take this share of the search to start and to import a job's library, but at least
 the second number of seconds and at most the third: long where a machine has much else to do."""
 MIN_GAIN = 5e-5
