@@ -13,7 +13,7 @@ from automl_fuse.errors import PluginError
 from automl_fuse.features import FeatureFiles, beside, taken
 from automl_fuse.folds import Fold, Indices, sampled, seed_of
 from automl_fuse.members import FittedEncoder, Stored, locked
-from automl_fuse.sizes import usual_cells
+from automl_fuse.sizes import dense_features, usual_cells
 from automl_fuse.specs import ALL_ROWS, FitContext, Matrix, Shape
 
 if TYPE_CHECKING:
@@ -100,6 +100,7 @@ class TrialData:
             n_features=max(1, len(self.columns.columns)),
             n_classes=self.n_classes,
             task=self.task,
+            n_dense=dense_features(self.columns),
             cells=usual_cells(self.columns),
         )
 

@@ -41,9 +41,9 @@ _log = logging.getLogger("automl_fuse")
 
 SECONDS: Final = 60.0
 """The time limit of a run that is given none."""
-GRACE: Final = 0.05
+GRACE: Final = 0.03
 """Share of the time limit by which writing the portable file may be late."""
-GRACE_SECONDS: Final = 3.0
+GRACE_SECONDS: Final = 2.0
 """The same in seconds, where that is more."""
 
 

@@ -1,4 +1,4 @@
-"""Sizes of the cells of columns that are not numbers: what costs of networks depend on."""
+"""How large a table is for those who read it densely: what costs depend on."""
 
 from __future__ import annotations
 
@@ -13,6 +13,10 @@ if TYPE_CHECKING:
 
 CELLS: Final = 200
 """Cells of a column that are looked at."""
+LEVELS: Final = 64
+"""Categories of one column that have a feature of their own, at most."""
+DATE_FEATURES: Final = 9
+"""Features of a time, about."""
 _SIZED: Final = frozenset({Kind.IMAGE, Kind.AUDIO, Kind.SEQUENCE, Kind.TEXT})
 
 
@@ -29,6 +33,17 @@ def usual_cells(columns: Columns) -> tuple[CellSize, ...]:
                 median = np.median(np.array(shapes), axis=0).round().astype(int)
                 sizes.append(CellSize(kind=column.kind, shape=tuple(median.tolist())))
     return tuple(sizes)
+
+
+def dense_features(columns: Columns) -> int:
+    """Return how many features dense encoders make of numbers, times and categories, about."""
+    number = 0
+    for column in columns.columns:
+        if column.kind is Kind.CATEGORY:
+            number += min(len(column.categories), LEVELS)
+        else:
+            number += DATE_FEATURES if column.kind is Kind.DATETIME else 1
+    return number
 
 
 def _some(cells: Array) -> list[Any]:

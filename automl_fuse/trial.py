@@ -130,6 +130,11 @@ class FoldRunner:
                 importlib.import_module(name)
             yield
 
+    def prepare(self, job: Job) -> None:
+        """Import the libraries of a job's learner: that is no part of its time."""
+        for name in self._plugins.learners[job.learner].requires:
+            importlib.import_module(name)
+
     def __call__(self, job: Job) -> JobResult:
         """Run a job; whatever goes wrong is in the result's ``error``."""
         watch = Stopwatch()
@@ -147,9 +152,8 @@ class FoldRunner:
 
     def _run_fold(self, job: Job) -> JobResult:
         deadline = Deadline(job.seconds)
+        self.prepare(job)
         spec = self._plugins.learners[job.learner]
-        for name in spec.requires:
-            importlib.import_module(name)
         # Costs are predicted without what happens once in a worker.
         watch = Stopwatch()
         source = None if job.edit is None else self._source(job)

@@ -168,6 +168,7 @@ def run_one(arguments: argparse.Namespace) -> None:
         "wall": wall,
         "overrun": max(0.0, wall - given["seconds"]),
         "score": model.report["score"],
+        "stages": dict(model.report["seconds"]["stages"]),
         "trials": dict(model.report["trials"]),
         "failed": [f["error"].strip().splitlines()[-1] for f in model.report["failures"]],
     }

@@ -13,7 +13,7 @@ from automl_fuse import Settings, files
 from automl_fuse.search import ledger, members
 
 # A busy machine may take longer to start a worker than a fold is given.
-members.START = (0.1, 200.0, 200.0)
+members.OVERRUN, members.START = (1.25, 200.0), (0.5, 200.0, 200.0)
 
 FEW = 3
 """Members of a run with compressors."""

@@ -439,7 +439,7 @@ def test_crashes_and_endless_fits_cost_only_themselves(tmp_path, monkeypatch):
     settings = Settings(
         learners=("crash", "endless", "linear"), plugins=("hostile",), folds=2, progress=False
     )
-    model = automl_fuse.fit(cancer(), target="diagnosis", time_limit=20, settings=settings)
+    model = automl_fuse.fit(cancer(), target="diagnosis", time_limit=40, settings=settings)
     assert set(model.leaderboard().learner) == {"linear"}
     reasons = {failure["learner"]: failure["error"] for failure in model.report["failures"]}
     assert "signal 6" in reasons["crash"]

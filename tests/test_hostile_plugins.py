@@ -30,7 +30,9 @@ HARMFUL = (
     "at_import", "closes", "endless", "exits", "floods", "forks", "hangs_at_import", "in_hooks",
     "in_specs", "leaks", "not_finite", "pickles", "segfault", "shapes", "writes",
 )  # fmt: skip
-MODULES = tuple(f"hostile.{name}" for name in HARMFUL if name not in {"at_import", "in_hooks"})
+MODULES = tuple(
+    f"hostile_plugins.{name}" for name in HARMFUL if name not in {"at_import", "in_hooks"}
+)
 N = 90
 
 
@@ -195,13 +197,13 @@ def installed(tmp_path, monkeypatch):
     info = site / "harm-6.6.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: harm\nVersion: 6.6\n")
-    points = [f"harm_{name} = hostile.{name}" for name in HARMFUL]
+    points = [f"harm_{name} = hostile_plugins.{name}" for name in HARMFUL]
     (info / "entry_points.txt").write_text("\n".join(["[automl_fuse]", *points]))
     monkeypatch.syspath_prepend(site)
     importlib.invalidate_caches()
     yield
     for name in HARMFUL:
-        sys.modules.pop(f"hostile.{name}", None)
+        sys.modules.pop(f"hostile_plugins.{name}", None)
 
 
 def table(n_rows: int = 150) -> pd.DataFrame:
@@ -223,7 +225,7 @@ def test_a_search_survives_them_all(installed, tmp_path):
         learners=LEARNERS, stop_after_no_gain=0.0,
     )  # fmt: skip
     frame = table()
-    limit = 120.0
+    limit = 180.0
     before = set(processes._all())
     model = automl_fuse.fit(frame, target="y", time_limit=limit, settings=settings)
     report = model.report
@@ -265,7 +267,7 @@ def remaining(before):
 
 QUICK = Settings(
     executor="inline", learners=("linear",), folds=3, max_trials=1, compressors=(),
-    plugins=("hostile.in_specs",), progress=False,
+    plugins=("hostile_plugins.in_specs",), progress=False,
 )  # fmt: skip
 
 
@@ -278,8 +280,8 @@ QUICK = Settings(
         ({"learners": ("no_build",)}, {}, NothingFittedError, "not today"),
         ({"learners": ("no_cost",)}, {}, NothingFittedError, "its cost cannot be told"),
         ({"learners": ("no_space",)}, {}, NothingFittedError, "its search space raised"),
-        ({"learners": ("sys_exits",), "plugins": ("hostile.exits",)}, {}, NothingFittedError,
-         "SystemExit"),
+        ({"learners": ("sys_exits",), "plugins": ("hostile_plugins.exits",)}, {},
+         NothingFittedError, "SystemExit"),
     ],
 )  # fmt: skip
 def test_what_alone_is_asked_for_and_fails_is_an_error_that_says_so(changes, options, error, words):
@@ -308,7 +310,7 @@ import automl_fuse
 from automl_fuse import Settings
 
 settings = Settings(
-    plugins=("hostile.endless",), learners=(sys.argv[1],), workers=1, output=sys.argv[2]
+    plugins=("hostile_plugins.endless",), learners=(sys.argv[1],), workers=1, output=sys.argv[2]
 )
 X = np.random.default_rng(0).normal(size=(60, 2))
 automl_fuse.fit(X, X[:, 0] > 0, time_limit=3_600, settings=settings)

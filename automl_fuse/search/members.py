@@ -41,7 +41,7 @@ from automl_fuse.search.plateau import Plateau
 from automl_fuse.search.replay import as_details, is_over, replay
 from automl_fuse.search.tally import MIN_GAIN, Tally
 from automl_fuse.specs import Job, JobResult
-from automl_fuse.workers import last_output
+from automl_fuse.workers import has_begun, last_output
 
 if TYPE_CHECKING:
     from automl_fuse.search.arms import Way
@@ -57,12 +57,11 @@ SHARE = 0.4
 """Share of the remaining search that a later member may take."""
 MARGIN = 0.95
 """Share of the time to the end of the search that the last jobs are given."""
-OVERRUN = 1.25
-"""Factor on the seconds of a job after which it is killed, but for what is said below."""
-START = (0.1, 5.0, 30.0)
-"""Seconds beside that for the start of a worker and the import of a library: this share of the
-search, but at least the second number and at most the third. They are many where a machine has much
-else to do."""
+OVERRUN = (1.25, 5.0)
+"""A job is killed after its seconds times the first number plus the second."""
+START = (0.5, 10.0, 60.0)
+"""A worker may take this share of the search to start and to import a job's library, but at least
+the second number of seconds and at most the third: long where a machine has much else to do."""
 FOLDS_BEFORE_STOPPING = 4
 """A member is stopped after one of so many folds at the earliest: one fold is noisy."""
 RESTART_SECONDS = 4.0
@@ -382,11 +381,12 @@ class MemberSearch:
         self._open.pop(member.name)
 
     def _kill_overrun(self) -> None:
-        factor, (share, least, most) = OVERRUN, START
-        extra = min(max(least, share * self._limits.seconds), most)
         for member in list(self._open.values()):
-            for job, watch in list(member.running.values()):
-                if watch.seconds() > factor * job.seconds + extra:
+            for fold, (job, watch) in list(member.running.items()):
+                if fold not in member.begun and has_begun(self._executor, job):
+                    member.begun.add(fold)
+                    member.running[fold] = (job, Stopwatch())
+                elif watch.seconds() > self._most_seconds(job, is_begun=fold in member.begun):
                     # A learner that ignores its deadline would go on wasting workers.
                     output = last_output(self._executor, job)
                     self._fail(
@@ -398,8 +398,16 @@ class MemberSearch:
                     )
                     break
         for place, (job, watch) in list(self._unwanted.items()):
-            if watch.seconds() > factor * job.seconds + extra:
+            if watch.seconds() > self._most_seconds(job, is_begun=True):
                 self._cancel_unwanted(place)
+
+    def _most_seconds(self, job: Job, *, is_begun: bool) -> float:
+        """Return how long a job may run, or its worker may take to begin it."""
+        if is_begun:
+            factor, extra = OVERRUN
+            return factor * job.seconds + extra
+        share, least, most = START
+        return min(max(least, share * self._limits.seconds), most)
 
     def _cancel_unwanted(self, place: tuple[str, int]) -> None:
         job, watch = self._unwanted.pop(place)

@@ -24,6 +24,8 @@ class OpenMember:
         Folds that wait.
     running : dict of int to (Job, Stopwatch)
         Folds that are fitted now, and since when.
+    begun : set of int
+        Those of them that a worker has taken up, after its start and imports.
     results : dict of int to JobResult
         Folds that are done.
     gains : list of float
@@ -35,6 +37,7 @@ class OpenMember:
     choice: Choice
     pending: list[int]
     running: dict[int, tuple[Job, Stopwatch]] = field(default_factory=dict)
+    begun: set[int] = field(default_factory=set)
     results: dict[int, JobResult] = field(default_factory=dict)
     gains: list[float] = field(default_factory=list)
     costs: list[tuple[float, float]] = field(default_factory=list)

@@ -55,6 +55,9 @@ class Shape:
         Classes; 1 in regression.
     task : Task
         What is predicted.
+    n_dense : int
+        Features that dense encoders make of numbers, times and categories, about: each frequent
+        category has one of its own. ``n_features`` if less.
     cells : tuple of CellSize
         Of each column of images, sounds, sequences or texts.
     """
@@ -63,7 +66,12 @@ class Shape:
     n_features: int
     n_classes: int
     task: Task
+    n_dense: int = 0
     cells: tuple[CellSize, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Have at least a feature a column."""
+        object.__setattr__(self, "n_dense", max(self.n_dense, self.n_features))
 
 
 @dataclass(frozen=True, kw_only=True)

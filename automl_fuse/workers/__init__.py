@@ -9,8 +9,9 @@ all workers map into memory.
 from automl_fuse.workers.executors import (
     InlineExecutor,
     ProcessExecutor,
+    has_begun,
     last_output,
     open_executor,
 )
 
-__all__ = ["InlineExecutor", "ProcessExecutor", "last_output", "open_executor"]
+__all__ = ["InlineExecutor", "ProcessExecutor", "has_begun", "last_output", "open_executor"]

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from automl_fuse.run import RunDirectory
     from automl_fuse.specs import Executor, ExecutorContext, Job, JobResult, Runner
 
-__all__ = ["InlineExecutor", "ProcessExecutor", "last_output", "open_executor"]
+__all__ = ["InlineExecutor", "ProcessExecutor", "has_begun", "last_output", "open_executor"]
 
 
 class InlineExecutor:
@@ -148,6 +148,10 @@ class ProcessExecutor:
         self._sentinel.close()
         forget_features(self._run)
 
+    def has_begun(self, job: Job) -> bool:
+        """Return whether the worker of a job has started, and imported what the job needs."""
+        return any(worker.has_begun for worker in self._workers if worker.job == job)
+
     def output(self, job: Job) -> str:
         """Return what the worker that runs a job printed last."""
         return next((worker.output() for worker in self._workers if worker.job == job), "")
@@ -223,6 +227,12 @@ def open_executor(
         raise
     except Exception as error:
         raise PluginError(f"executor={name!r} cannot be started: {error!r}") from error
+
+
+def has_begun(executor: Executor, job: Job) -> bool:
+    """Return whether a job runs, its worker started and libraries imported, or none can tell."""
+    tell = getattr(executor, "has_begun", None)
+    return True if tell is None else bool(tell(job))
 
 
 def last_output(executor: Executor, job: Job) -> str:

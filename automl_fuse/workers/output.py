@@ -18,8 +18,8 @@ KEPT_BYTES: Final = 1_000_000
 _TAIL: Final = 2_000
 """Characters that the report shows of a worker that died."""
 _READ_FOR_TAIL: Final = 20_000
-_NOISE: Final = "Extension modules: "
-"""Begin of a line of thousands of characters, with which the fault handler ends."""
+_NOISE: Final = ("Extension modules: ", '  File "<frozen ')
+"""Begins of lines, of which the fault handler writes thousands of characters that tell nothing."""
 _CHUNK: Final = 1 << 16
 _CUT: Final = b"[what was printed before this is left out]\n"
 _PATIENCE: Final = 2.0

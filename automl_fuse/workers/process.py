@@ -16,7 +16,7 @@ from automl_fuse.errors import RunError
 from automl_fuse.processes import MARK, end_group, end_marked
 from automl_fuse.specs import JobResult
 from automl_fuse.workers.output import Output
-from automl_fuse.workers.wire import receive, send
+from automl_fuse.workers.wire import BEGUN, receive, send
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -82,6 +82,7 @@ class Worker:
     ) -> None:
         self.number = number
         self.job: Job | None = None
+        self.has_begun = False
         self.is_dead = False
         self._killed = False
         self._reported = False
@@ -121,7 +122,7 @@ class Worker:
 
     def send(self, job: Job) -> None:
         """Give the worker a job; if it is already dead, its reader thread reports that."""
-        self.job = job
+        self.job, self.has_begun = job, False
         with contextlib.suppress(BrokenPipeError):
             send(self._process.stdin, job)
         if self.is_dead:
@@ -156,8 +157,10 @@ class Worker:
     def _read(self) -> None:
         try:
             while (result := receive(self._process.stdout)) is not None:
-                # Its copy of the job may have been written into.
-                if self.job is not None:
+                if result == BEGUN:
+                    self.has_begun = True
+                elif self.job is not None:
+                    # Its copy of the job may have been written into.
                     self._deliver(replace(result, job=self.job))
         except Exception:  # noqa: BLE001 - unpickling may raise anything; the report shows it
             self._unreadable = traceback.format_exc()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import faulthandler
 import os
@@ -17,7 +18,7 @@ import joblib
 from automl_fuse.processes import MARK, end_group, end_marked
 from automl_fuse.run import RunDirectory
 from automl_fuse.specs import JobResult
-from automl_fuse.workers.wire import receive, send
+from automl_fuse.workers.wire import BEGUN, receive, send
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,10 +55,19 @@ def main(runner_path: str, proven: str) -> None:
     while True:
         job = _next_job(jobs, imports)
         faulthandler.dump_traceback_later(max(job.seconds, 0.0) + _LATE)
+        _prepare(runner, job)
+        send(results, BEGUN)
+        faulthandler.dump_traceback_later(max(job.seconds, 0.0) + _LATE)
         result = _run(runner, job)
         faulthandler.cancel_dump_traceback_later()
         send(results, result)
         _give_back()
+
+
+def _prepare(runner: Any, job: Job) -> None:
+    """Import what a job needs; one that cannot be imported fails again as the job runs."""
+    with contextlib.suppress(Exception, SystemExit):
+        getattr(runner, "prepare", lambda _job: None)(job)
 
 
 def _run(runner: Runner, job: Job) -> JobResult:

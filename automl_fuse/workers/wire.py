@@ -6,7 +6,10 @@ import pickle
 import struct
 from typing import Any, BinaryIO, Final
 
-__all__ = ["receive", "send"]
+__all__ = ["BEGUN", "receive", "send"]
+
+BEGUN: Final = "begun"
+"""What a worker sends before the result of a job, once the job's libraries are imported."""
 
 _HEADER: Final = struct.Struct("!Q")
 

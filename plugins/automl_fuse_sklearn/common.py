@@ -317,6 +317,18 @@ def with_features(base: tuple[str, ...], params: Params) -> tuple[str, ...]:
     return base + more
 
 
+def choosing_seconds(shape: Shape, params: Params) -> float:
+    """Predict what the encoders take that ``params["features"]`` asks for: often more than a line.
+
+    Measured in ``benchmarks/costs.py``, on one core of a 2-core cloud machine. Arithmetic is chosen
+    on 10,000 rows at most.
+    """
+    asked = params.get("features", "plain")
+    if asked == "unsupervised":
+        return 1e-5 * shape.n_rows
+    return 1e-5 * min(shape.n_rows, 10_000) * outputs(shape) ** 0.7 if asked == "arithmetic" else 0
+
+
 # --------------------------------------------------------------------------- losses
 
 

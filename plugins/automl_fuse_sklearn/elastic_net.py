@@ -123,13 +123,14 @@ def _largest_eigenvalue(design: Floats, share: Floats) -> float:
 def cost(shape: Shape, params: Params) -> Cost:
     """Predict seconds and bytes.
 
-    Fitted to CPU times of 1,000 … 16,000 rows, 20 … 400 features and 2 … 20 classes on one
-    core of a 2-core cloud machine. A smaller penalty takes more iterations.
+    Fitted to CPU times of 3,000 … 27,000 rows, 8 … 110 dense features and 1 … 26 outputs on one
+    core of a 2-core cloud machine (``benchmarks/costs.py``). A smaller penalty takes more
+    iterations.
     """
     columns = outputs(shape)
-    cells = shape.n_rows * shape.n_features * columns
-    seconds = 0.01 + 1e-7 * cells * (1e-3 / params["penalty"]) ** 0.2
-    return Cost(seconds=seconds, bytes=8.0 * shape.n_features * (columns + 2) + 1500.0)
+    cells = shape.n_rows * shape.n_dense * columns
+    seconds = 0.01 + 2e-7 * cells * (1e-3 / params["penalty"]) ** 0.2
+    return Cost(seconds=seconds, bytes=8.0 * shape.n_dense * (columns + 2) + 1500.0)
 
 
 def space(suggest: Suggest) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from automl_fuse_sklearn.common import (
     FEATURES,
     ModelLearner,
     Scaler,
+    choosing_seconds,
     limited,
     outputs,
     straight_line,
@@ -78,19 +79,20 @@ def _fit_logistic(params: Params, context: FitContext, rows: Rows) -> Any:
     return model
 
 
-def cost(shape: Shape, _params: Params) -> Cost:
-    """Predict seconds and bytes.
+def cost(shape: Shape, params: Params) -> Cost:
+    """Predict seconds and bytes, encoders included.
 
-    Fitted to CPU times of 1,000 … 16,000 rows, 20 … 400 features and 2 … 20 classes on one
-    core of a 2-core cloud machine, then tripled: real features are worse conditioned.
+    Fitted to CPU times of 3,000 … 27,000 rows, 8 … 110 dense features and 1 … 26 outputs on one
+    core of a 2-core cloud machine (``benchmarks/costs.py``).
     """
     columns = outputs(shape)
-    cells = shape.n_rows * shape.n_features
+    cells = shape.n_rows * shape.n_dense
     if shape.task.is_classification:
-        seconds = 0.02 + 3e-8 * cells * columns
+        seconds = 0.02 + 8e-8 * cells * columns
     else:
-        seconds = 0.01 + cells * (2e-8 + 2e-10 * shape.n_features)
-    return Cost(seconds=seconds, bytes=8.0 * shape.n_features * (columns + 2) + 1500.0)
+        seconds = 0.01 + cells * (4e-8 + 2e-10 * shape.n_dense)
+    seconds += choosing_seconds(shape, params)
+    return Cost(seconds=seconds, bytes=8.0 * shape.n_dense * (columns + 2) + 1500.0)
 
 
 def space(suggest: Suggest) -> dict[str, Any]:

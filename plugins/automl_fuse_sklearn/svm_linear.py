@@ -117,9 +117,9 @@ def cost(shape: Shape, _params: Params) -> Cost:
     core of a 2-core cloud machine.
     """
     columns = outputs(shape)
-    cells = shape.n_rows * shape.n_features * columns
+    cells = shape.n_rows * shape.n_dense * columns
     each = 1.5e-7 if shape.task.is_classification else 3e-7
-    bytes_ = 8.0 * shape.n_features * (columns + 2) + 1500.0
+    bytes_ = 8.0 * shape.n_dense * (columns + 2) + 1500.0
     return Cost(seconds=0.02 + each * cells, bytes=bytes_)
 
 

@@ -13,7 +13,7 @@ from automl_fuse.specs import (
     MetricSpec,
     ObserverSpec,
 )
-from hostile._parts import Prior, learner
+from hostile_plugins._parts import Prior, learner
 
 
 def refuse(*arguments, **options):

@@ -4,7 +4,7 @@ import os
 import time
 
 from automl_fuse import hookimpl
-from hostile._parts import Prior, learner
+from hostile_plugins._parts import Prior, learner
 
 
 def outlive():

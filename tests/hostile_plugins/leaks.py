@@ -6,7 +6,7 @@ import numpy as np
 
 from automl_fuse import hookimpl
 from automl_fuse.specs import Cost
-from hostile._parts import Prior, learner
+from hostile_plugins._parts import Prior, learner
 
 LEAKED = []
 

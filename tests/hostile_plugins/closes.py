@@ -4,7 +4,7 @@ import os
 import signal
 
 from automl_fuse import hookimpl
-from hostile._parts import Prior, learner
+from hostile_plugins._parts import Prior, learner
 
 
 class Closes(Prior):

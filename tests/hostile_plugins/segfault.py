@@ -3,7 +3,7 @@
 import ctypes
 
 from automl_fuse import hookimpl
-from hostile._parts import Prior, learner
+from hostile_plugins._parts import Prior, learner
 
 
 class Segfault(Prior):

@@ -4,7 +4,7 @@ import numpy as np
 
 from automl_fuse import hookimpl
 from automl_fuse.specs import EncoderSpec, Kind, Matrix
-from hostile._parts import Prior, learner
+from hostile_plugins._parts import Prior, learner
 
 
 class WritesFeatures(Prior):

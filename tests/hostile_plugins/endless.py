@@ -4,8 +4,8 @@ import ctypes
 import signal
 
 from automl_fuse import hookimpl
-from hostile._parts import Prior, learner
-from hostile.forks import fork
+from hostile_plugins._parts import Prior, learner
+from hostile_plugins.forks import fork
 
 
 class Endless(Prior):

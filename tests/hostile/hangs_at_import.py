@@ -1,9 +1,0 @@
-"""Needs a library whose import never ends."""
-
-from automl_fuse import hookimpl
-from hostile._parts import Prior, learner
-
-
-@hookimpl
-def automl_fuse_learners():
-    return [learner("hangs_at_import", Prior, requires=("hostile._library",))]
