@@ -30,7 +30,7 @@ MOST_KNOWN: Final = 0.05
 """Share of rows, at most, that the earlier run may have seen for its models to be used."""
 MEMBERS_TO_START_FROM: Final = 2
 """Members of a learner, at most, from whose models others start: the heaviest."""
-MERIT_STEP: Final = 0.001
+MERIT_STEP: Final = 0.01
 """By how much the merit of an earlier configuration is below that of the one before it."""
 
 

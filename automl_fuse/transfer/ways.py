@@ -18,12 +18,11 @@ TUNED: Final = "tuned"
 SHARES: Final = (0.3, 0.5, 0.7, 0.9, 1.0)
 """Shares of a teacher's labels that are searched."""
 FEW_COPIES: Final = 2.0
+"""Copies of the portfolios: more take longer."""
 FIRST_SHARE: Final = 0.9
 """Share of the portfolios."""
 POINTS: Final = 2
 """Configurations of a learner that are tried with a teacher before any search."""
-DISCOUNT: Final = 0.95
-"""Factor on the merits of members with a teacher."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,9 +32,14 @@ class Lessons:
     copies: int
 
     @property
+    def few(self) -> float:
+        """Number of copies that is tried first."""
+        return min(FEW_COPIES, float(self.copies))
+
+    @property
     def choices(self) -> tuple[float, ...]:
-        """Numbers of copies that are searched, the greatest last."""
-        return tuple(sorted({0.0, min(FEW_COPIES, float(self.copies)), float(self.copies)}))
+        """Numbers of copies that are searched."""
+        return tuple(sorted({0.0, self.few, float(self.copies)}))
 
 
 def taught_way(spec: LearnerSpec, lessons: Lessons) -> Way:
@@ -52,10 +56,10 @@ def taught_way(spec: LearnerSpec, lessons: Lessons) -> Way:
     portfolio = tuple(
         Configuration(params={**each.params, TAUGHT: FIRST_SHARE, COPIES: copies}, merit=each.merit)
         for each in ranked
-        for copies in dict.fromkeys((lessons.choices[-1], lessons.choices[0]))
+        for copies in dict.fromkeys((lessons.few, 0.0))
     )
     taught = replace(spec, portfolio=portfolio, space=space)
-    return Way(label=TAUGHT, spec=taught, discount=DISCOUNT)
+    return Way(label=TAUGHT, spec=taught)
 
 
 def tuned_way(spec: LearnerSpec, points: Mapping[str, Params], lessons: Lessons | None) -> Way:
@@ -84,7 +88,7 @@ def tuned_way(spec: LearnerSpec, points: Mapping[str, Params], lessons: Lessons 
         return {**params, TAUGHT: share, COPIES: copies} if share else params
 
     def point(name: str, tuned: Configuration, share: float, factor: float) -> Configuration:
-        copies = choices[-1] if share else 0.0
+        copies = lessons.few if lessons and share else 0.0
         said = {EARLIER: name, TAUGHT: share, COPIES: copies}
         params = {**points[name], **tuned.params, **said}
         return Configuration(params=params, merit=factor * tuned.merit)

@@ -94,7 +94,7 @@ def batch_size(n_rows: int) -> int:
     return int(2 ** min(max(int(math.log2(max(n_rows, 1) / 32)), 5), 8))
 
 
-_PRUNED_RATE: Final = 0.1
+_PRUNED_RATE: Final = 1.0
 """Factor of the learning rate of a network whose neurons were left out."""
 
 
