@@ -463,6 +463,7 @@ def test_each_field_is_needed_and_checked(made: Handmade, path: tuple[Any, ...])
         (("classes", "values"), ["no", "no"], "does not fit"),
         (("classes", "values"), ["no", 1], "labels of type str"),
         (("calibration", "temperature"), 0, "positive"),
+        (("precision",), "half", "one of double, single"),
         (("calibration", "threshold"), 0.99, "otherwise than it states"),
         (("inputs", 0, "missing"), -1, "null"),
         (("inputs", 3, "missing"), "red", "no category"),
@@ -492,6 +493,17 @@ def test_wrong_values_are_named(
     )  # fmt: skip
     place[name] = value
     refused(made.content(), words)
+
+
+def test_files_in_single_precision_may_differ_more(made: Handmade) -> None:
+    for row in made.manifest["golden"]["probabilities"]:
+        row[:] = [row[0] + 3e-6, row[1] - 3e-6]
+    refused(made.content(), "otherwise than it states")
+    made.manifest["precision"] = "single"
+    assert open_bytes(made.content()).manifest.tolerance == 1e-5
+    for row in made.manifest["golden"]["probabilities"]:
+        row[:] = [row[0] + 3e-5, row[1] - 3e-5]
+    refused(made.content(), "otherwise than it states")
 
 
 def test_classes_in_another_order_are_refused(made: Handmade) -> None:

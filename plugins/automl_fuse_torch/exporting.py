@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
-from automl_fuse_torch.operations import CHANNELS_A_GROUP, GATES
+from automl_fuse_torch.operations import CHANNELS_A_GROUP, FAR, GATES
 from automl_fuse_torch.program import SINGLE
 from automl_fuse_torch.writing import NORM_EPSILON
 
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from automl_fuse_torch.operations import Shape
     from automl_fuse_torch.program import Writer
 
-FAR: Final = 1e4
-"""Taken from what a mask hides, before maxima and shares are computed."""
 _INT32: Final = 6
 _NODES: Final = {"lstm": "LSTM", "gru": "GRU"}
 

@@ -31,6 +31,8 @@ FORGET: Final = slice(2, 3)
 """Which of the gates of an LSTM forgets, in the order of ONNX: input, output, forget, cell."""
 _SHIFT: Final = 0.3
 """Deviation, at the start, of what tells places apart; what it is added to is about 1."""
+FAR: Final = 1e4
+"""Taken from what a mask hides, before maxima and shares are computed."""
 CHANNELS_A_GROUP: Final = 8
 """Of group normalisation."""
 

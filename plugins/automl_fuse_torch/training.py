@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from automl_fuse_torch import layers
 from automl_fuse_torch.augmenting import augmented
-from automl_fuse_torch.operations import CHANNELS_A_GROUP
+from automl_fuse_torch.operations import CHANNELS_A_GROUP, FAR
 from automl_fuse_torch.writing import NORM_EPSILON
 
 if TYPE_CHECKING:
@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     from automl_fuse_torch.core import Dropping
     from automl_fuse_torch.flat import FlatInput
     from automl_fuse_torch.operations import Shape
-
-FAR = 1e4
-"""Taken from what a mask hides, before maxima and shares are computed."""
 
 
 class TrainingOperations:
