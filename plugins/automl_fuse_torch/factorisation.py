@@ -245,7 +245,7 @@ FACTORISATION = LearnerSpec(
                 "dropout": 0.3,
                 "averaging": 0.0,
             },
-            merit=0.9,
+            merit=0.95,
         ),
         Configuration(
             params={
