@@ -250,7 +250,7 @@ FACTORISATION = LearnerSpec(
         Configuration(
             params={
                 "rank": 64,
-                "hidden": 16,
+                "hidden": 64,
                 "epochs": 20,
                 "learning_rate": 1e-3,
                 "weight_decay": 2.0,
