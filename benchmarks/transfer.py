@@ -88,6 +88,7 @@ def results(arguments: argparse.Namespace, table: str, seed: int) -> Iterator[tu
             learners=LEARNERS[name],
             seed=seed,
             workers=arguments.workers,
+            executor=arguments.executor,
             compressors=(),
             progress=False,
         )
@@ -116,6 +117,7 @@ def main() -> None:
     add("--later-limit", type=float, default=20.0, help="seconds of each later run")
     add("--later-share", type=float, default=0.1, help="rows of the later task")
     add("--workers", type=int, default=1)
+    add("--executor", default="processes", help="inline on a machine that is busy")
     arguments = parser.parse_args()
     print("| table | seed | learners | fit | metric | test rows | out of fold |")
     print("|---|---|---|---|---|---|---|")

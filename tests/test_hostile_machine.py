@@ -33,10 +33,12 @@ from automl_fuse.errors import AutoFuseError
 rng = np.random.default_rng(0)
 table = pd.DataFrame(rng.normal(size=(400, 4)), columns=list("abcd"))
 table["y"] = np.where(table["a"] - table["b"] > 0, "yes", "no")
+given = json.loads(sys.argv[1])
+given = {key: tuple(value) if isinstance(value, list) else value for key, value in given.items()}
 told = {}
 try:
     model = automl_fuse.fit(
-        table, target="y", time_limit=90, settings=Settings(**json.loads(sys.argv[1]))
+        table, target="y", time_limit=90, settings=Settings(**given)
     )
     told = model.evaluate(table)
 except AutoFuseError as error:
@@ -44,7 +46,7 @@ except AutoFuseError as error:
 print(json.dumps(told))
 """
 QUICK = {
-    "compressors": [],
+    "compressors": (),
     "executor": "inline",
     "folds": 3,
     "learners": ["linear", "decision_tree"],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -52,11 +53,18 @@ def whole(table, tmp_path_factory):
     return fit(table, run, resume=False), run
 
 
+@pytest.fixture(scope="module")
+def left(table, tmp_path_factory):
+    """Return what a run has left that was killed when some members had finished."""
+    run = tmp_path_factory.mktemp("left") / "run"
+    kill(table, run, AFTER_SOME)
+    return run
+
+
 @pytest.fixture
-def killed(table, tmp_path):
-    """Return the directory of a run that was killed when some members had finished."""
-    kill(table, tmp_path / "run", AFTER_SOME)
-    return tmp_path / "run"
+def killed(left, tmp_path):
+    """Return a directory of such a run."""
+    return shutil.copytree(left, tmp_path / "run")
 
 
 def kill(table, run, moment, *how):
@@ -83,7 +91,10 @@ def outcome(pipeline, table):
 
 # The configuration, the identity, predictions of the first member, its line in the ledger cut in
 # half, a later member, one that TPE has drawn, the end of the search, the portable file.
-@pytest.mark.parametrize("moment", [1, 4, 43, 46, 75, 116, 139, 142])
+@pytest.mark.parametrize(
+    "moment",
+    [4, 46, 116, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 43, 75, 139, 142))],
+)
 def test_a_run_killed_at_any_moment_ends_as_it_would_have(table, whole, tmp_path, moment):
     run = tmp_path / "run"
     kill(table, run, moment)
@@ -115,7 +126,9 @@ def test_a_run_killed_in_the_compression_stage_ends_as_it_would_have(table, tmp_
     assert outcome(pipeline, table) == outcome(expected, table)
 
 
-@pytest.mark.parametrize("moment", [10, 30, 46])
+@pytest.mark.parametrize(
+    "moment", [30, *(pytest.param(n, marks=pytest.mark.slow) for n in (10, 46))]
+)
 def test_a_run_with_worker_processes_ends_as_it_would_have(table, tmp_path, moment):
     # With several, the order in which members finish depends on the machine.
     how = {"executor": "processes", "workers": 1}

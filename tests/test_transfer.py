@@ -365,7 +365,7 @@ def test_learners_start_from_earlier_models(ridge: str) -> None:
     settings = settings_of(learners=("closed_ridge",), plugins=(ridge,), max_trials=2)
     before = fit(line(2_000, 0), settings=settings)
     few = line(14, 1)
-    settings = replace(settings, target_transforms=False, max_trials=8)
+    settings = replace(settings, target_transforms=False, max_trials=14)
     model = fit(few, settings=settings, transfer_from=before)
     tuned = [row for row in model.report["leaderboard"] if "-tuned-" in row["member"]]
     assert tuned
@@ -463,12 +463,12 @@ def test_networks_start_from_earlier_networks(
     )
     before = fit(table(600, 0), settings=settings)
     few = table(50, 1)
-    model = fit(few, transfer_from=before, settings=replace(settings, max_trials=5))
+    model = fit(few, transfer_from=before, settings=replace(settings, max_trials=9))
     assert any("-tuned-" in row["member"] for row in model.report["leaderboard"])
     test = table(500, 2)
     assert model.evaluate(test)["log_loss"] < fit(few, settings=settings).evaluate(test)["log_loss"]
     souped = fit(few, transfer_from=before, settings=replace(
-        settings, max_trials=5, compressors=("soup",), fusions=("average",)
+        settings, max_trials=9, compressors=("soup",), fusions=("average",)
     ), prefer="balanced")  # fmt: skip
     assert not souped.report["compression"]["failures"]
     (soup, *_) = [name for name in souped.report["compression"]["made"] if "_soup2" in name]

@@ -11,7 +11,14 @@ from automl_fuse.features import FeatureFiles
 from automl_fuse.inventory import MissingExtra, Plugins
 from automl_fuse.run import RunDirectory
 from automl_fuse.specs import ExecutorContext, Job, JobResult, Matrix
-from automl_fuse.workers import InlineExecutor, ProcessExecutor, executors, open_executor
+from automl_fuse.workers import (
+    InlineExecutor,
+    ProcessExecutor,
+    executors,
+    has_begun,
+    last_output,
+    open_executor,
+)
 from automl_fuse.workers.process import Worker
 
 
@@ -31,6 +38,10 @@ class Runner:
     def imports(self, learners):
         print("imports for", learners, flush=True)
         yield
+
+    def prepare(self, job: Job) -> None:
+        if job.learner == "slow start":
+            time.sleep(600)
 
     def __call__(self, job: Job) -> JobResult:
         if job.learner == "crash":
@@ -258,3 +269,26 @@ def test_a_job_that_is_written_into_is_still_known(executor):
     assert result.job is asked
     assert asked.params == {"a": [1]}
     assert executor.idle == 2
+
+
+def test_it_is_told_whether_a_job_has_begun(executor):
+    sleeper = job("sleep")
+    assert not executor.has_begun(sleeper)
+    executor.submit(sleeper)
+    for _ in range(200):
+        if has_begun(executor, sleeper):
+            break
+        time.sleep(0.1)
+    assert executor.has_begun(sleeper)
+    executor.submit(job("good"))
+    gather(executor, 1)
+    executor.submit(job("slow start"))
+    assert not executor.has_begun(job("slow start"))
+    executor.cancel(sleeper)
+    assert not executor.has_begun(sleeper)
+
+
+def test_an_executor_that_cannot_tell_has_begun_and_printed_nothing():
+    inline = InlineExecutor(Runner())
+    assert has_begun(inline, job("good"))
+    assert last_output(inline, job("good")) == ""

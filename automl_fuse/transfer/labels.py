@@ -82,8 +82,10 @@ def write_labels(
     except AutoFuseError as error:
         raise CannotTeach(str(error)) from error
     some = known.take(np.arange(min(TIMED_ROWS, known.n_rows)))
-    watch = Stopwatch()
     try:
+        # The first rows wait for the learners' libraries to be imported.
+        _said(source, some.take(np.arange(1)), places)
+        watch = Stopwatch()
         _said(source, some, places)
         affordable = TEACHING_SHARE * seconds * some.n_rows / max(watch.seconds(), 1e-9)
         if affordable < known.n_rows:

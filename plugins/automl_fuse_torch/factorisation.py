@@ -245,12 +245,12 @@ FACTORISATION = LearnerSpec(
                 "dropout": 0.3,
                 "averaging": 0.0,
             },
-            merit=0.9,
+            merit=0.95,
         ),
         Configuration(
             params={
                 "rank": 64,
-                "hidden": 16,
+                "hidden": 64,
                 "epochs": 20,
                 "learning_rate": 1e-3,
                 "weight_decay": 2.0,
