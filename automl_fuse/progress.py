@@ -160,8 +160,6 @@ class Log:
             with self._path.open("rb") as stream:
                 stream.seek(self._read)
                 content = stream.read()
-        except FileNotFoundError:  # cleared by a run that begins anew
-            return []
         except OSError as error:
             raise RunError(f"{self._path} cannot be read: {error.strerror or error}.") from error
         whole = content.rfind(b"\n") + 1
