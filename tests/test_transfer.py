@@ -39,7 +39,7 @@ LEARNERS = ("linear", "decision_tree")
 
 def settings_of(**changes: Any) -> Settings:
     quick = {"executor": "inline", "progress": False, "compressors": (), "max_trials": 4}
-    return Settings(**{**quick, "learners": LEARNERS, "fusions": ("greedy",), **changes})
+    return Settings(**{**quick, "learners": LEARNERS, "fusions": ("average",), **changes})
 
 
 def table(n_rows: int, seed: int) -> pd.DataFrame:
@@ -54,9 +54,8 @@ def table(n_rows: int, seed: int) -> pd.DataFrame:
 
 def fit(frame: pd.DataFrame, **options: Any) -> Any:
     settings = options.pop("settings", None) or settings_of(max_trials=2)
-    return automl_fuse.fit(
-        frame, target="y", time_limit=6, settings=settings, **{"prefer": "quality", **options}
-    )
+    quick = {"time_limit": 20, "prefer": "quality"}
+    return automl_fuse.fit(frame, target="y", settings=settings, **{**quick, **options})
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +106,9 @@ def test_what_is_no_earlier_run_is_refused(tmp_path: Path) -> None:
 
 def test_earlier_configurations_are_tried_first(earlier: Path) -> None:
     (best, *_) = read_source(earlier).configurations
-    model = fit(table(60, 1), transfer_from=earlier, settings=settings_of(max_trials=1))
+    # Of rows that the earlier run knows, nothing else is used.
+    rows = table(300, 0)[:100]
+    model = fit(rows, transfer_from=earlier, settings=settings_of(max_trials=1))
     (row,) = model.report["leaderboard"]
     assert row["learner"] == best.learner
     assert row["params"] == dict(best.params)
@@ -471,11 +472,12 @@ def test_networks_start_from_earlier_networks() -> None:
     settings = settings_of(
         learners=("tiny_network",), plugins=("tiny_plugin",), max_trials=1, folds=3
     )
-    before = fit(table(600, 0), settings=settings)
-    few = table(50, 1)
-    model = fit(few, transfer_from=before, settings=replace(settings, max_trials=8))
-    test = table(500, 2)
-    assert model.evaluate(test)["log_loss"] < fit(few, settings=settings).evaluate(test)["log_loss"]
+    before = fit(table(600, 0), settings=settings, time_limit=30)
+    few, test = table(50, 1), table(500, 2)
+    eight = replace(settings, max_trials=8)
+    model = fit(few, transfer_from=before, settings=eight, time_limit=30)
+    afresh = fit(few, settings=settings, time_limit=30)
+    assert model.evaluate(test)["log_loss"] < afresh.evaluate(test)["log_loss"]
     # A third class: nobody teaches it, but networks start from those of two.
     more = few.assign(y=np.where(few.a > 1.0, "perhaps", few.y))
     third = fit(more, transfer_from=before, settings=replace(settings, max_trials=5))
