@@ -516,6 +516,6 @@ def test_fold_models_of_one_start_are_averaged(tmp_path: Path) -> None:
         np.testing.assert_array_equal(soup[name], values)
     stranger = runner(job("none", edit=edit, source="one", others=("old",)))
     assert "no kin" in stranger.error
-    home = RemoteFolds(data, run, PluginChoice(), 1)
+    home = RemoteFolds(FoldRunner(data, run, PluginChoice(), 1))
     reads = home.errand(job("soup", edit=edit, source="one", others=("other",))).reads
     assert {"members/one.fold-0.pkl", "members/other.fold-0.pkl"} <= set(reads)
