@@ -336,7 +336,7 @@ def test_features_of_a_large_table_are_sampled_to_fit_into_memory():
 
 
 def test_a_cheap_member_goes_before_a_slightly_better_one():
-    arms = [arm(learner("slow", 0.9, seconds=2.0)), arm(learner("quick", 0.8, seconds=0.01))]
+    arms = [arm(learner("slow", 0.84, seconds=2.0)), arm(learner("quick", 0.8, seconds=0.01))]
     assert choose(arms, SHAPE, allowed(2, left=4)).arm.spec.name == "quick"
     assert choose(arms, SHAPE, allowed(2, left=400)).arm.spec.name == "slow"
 

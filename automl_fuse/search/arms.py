@@ -34,7 +34,7 @@ learners stop at their deadline and keep what they have."""
 MOST_BORROWED = 1.5
 """Factor, at most, by which other learners' measured seconds correct the prediction for one that
 was not tried yet: part of it is the machine, part their own cost functions' error."""
-THRIFT = 0.3
+THRIFT = 0.15
 """Weight of the share of the time left that a member would take, against its merit."""
 GREEDY_SHARE = 0.6
 """Share of the time left that a member may take which does not fit otherwise."""

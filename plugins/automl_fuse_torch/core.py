@@ -34,7 +34,9 @@ WEIGHT = "weight"
 """Tables of targets (n_rows, n_outputs) and of sample weights (n_rows,)."""
 
 _LOOK_EVERY = 16
-"""Steps between two looks at the deadline."""
+"""Steps between two looks at the deadline, at most."""
+_LOOK_SECONDS = 0.5
+"""The same in seconds."""
 _LEAST_STEPS = 8
 """Steps between two looks at the validation rows, at least."""
 
@@ -231,7 +233,7 @@ class _Training:
             for step in range(steps):
                 self._step(order[:, step], self._batches.filled[:, step], done / total)
                 done += 1
-                if _is_look(done):
+                if _is_look(done, pace):
                     self._device.settle()
                     total = pace.total(done)
                 if done >= total:
@@ -359,6 +361,10 @@ class _Training:
         return self._device.tensor(values)
 
 
-def _is_look(done: int) -> bool:
-    """Return whether the clock is looked at: often at first, as nothing is known of the pace."""
-    return done % _LOOK_EVERY == 0 or (done < _LOOK_EVERY and done & (done - 1) == 0)
+def _is_look(done: int, pace: Pace) -> bool:
+    """Return whether the clock is looked at: often at first, as nothing is known of the pace.
+
+    A look makes a card wait, which is nothing to steps that take long.
+    """
+    every = max(1, min(_LOOK_EVERY, math.floor(_LOOK_SECONDS / pace.step_seconds)))
+    return done % every == 0 or (done < every and done & (done - 1) == 0)
