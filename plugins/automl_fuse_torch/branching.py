@@ -11,13 +11,14 @@ from automl_fuse_torch.program import DOUBLE
 from automl_fuse_torch.writing import reshaped
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Hashable, Mapping, Sequence
 
     import numpy as np
 
     from automl_fuse.specs import Array, Floats, Tensor
     from automl_fuse_torch.branches import Branch
     from automl_fuse_torch.flat import FlatInput
+    from automl_fuse_torch.inputs import InputNames
     from automl_fuse_torch.operations import Operations, Value
     from automl_fuse_torch.parameters import Parameter, Singles
     from automl_fuse_torch.program import Writer
@@ -73,6 +74,24 @@ class BranchNetwork:
         if self.flat is not None:
             arrays |= self.flat.initial(rows, rng)
         return arrays | {"head.scores.bias": prior}
+
+    def labels(self, names: InputNames, outputs: Sequence[Hashable]) -> dict[str, Any]:
+        """Return what the places of parameters are for: see ``starting``.
+
+        The pieces of a text are learned anew on other rows, so that no code means what it meant.
+        """
+        labels: dict[str, Any] = {
+            "head.scores.weight": {1: outputs},
+            "head.scores.bias": {0: outputs},
+        }
+        if self.flat is not None:
+            labels |= self.flat.labels(names)
+            labels["flat.hidden.weight"] = {0: self.flat.places(names)}
+        for branch in self.branches:
+            if branch.block.n_tokens:
+                pieces = [(id(self), code) for code in range(branch.block.n_tokens)]
+                labels[f"branch{branch.place}.tokens"] = {0: pieces}
+        return labels
 
     def forward(self, weights: Mapping[str, Any], batch: Mapping[str, Any], noise: Any) -> Any:
         """Compute in torch: see ``core.Network``."""

@@ -22,6 +22,7 @@ from automl_fuse_torch.costs import branch_cost
 from automl_fuse_torch.flat import FlatInput
 from automl_fuse_torch.learner import ENCODERS, Design, Family, Knobs, NetworkLearner, batch_size
 from automl_fuse_torch.schedules import COSINE
+from automl_fuse_torch.starting import FINE_TUNING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -255,6 +256,7 @@ def _spec(name: str, sort: _Sort) -> LearnerSpec:
         requires=("torch",),
         extra="torch",
         soft_labels=True,
+        fine_tuning=FINE_TUNING,
         misfit=partial(_misfit, sort),
     )
 
