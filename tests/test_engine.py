@@ -437,9 +437,13 @@ def test_crashes_and_endless_fits_cost_only_themselves(tmp_path, monkeypatch):
     (tmp_path / "hostile.py").write_text(HOSTILE)
     monkeypatch.syspath_prepend(tmp_path)
     settings = Settings(
-        learners=("crash", "endless", "linear"), plugins=("hostile",), folds=2, progress=False
+        learners=("crash", "endless", "linear"),
+        plugins=("hostile",),
+        folds=2,
+        max_trials=4,
+        progress=False,
     )
-    model = automl_fuse.fit(cancer(), target="diagnosis", time_limit=40, settings=settings)
+    model = automl_fuse.fit(cancer(), target="diagnosis", time_limit=120, settings=settings)
     assert set(model.leaderboard().learner) == {"linear"}
     reasons = {failure["learner"]: failure["error"] for failure in model.report["failures"]}
     assert "signal 6" in reasons["crash"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar, Final
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
 
 _FLAT_WIDTH: Final = 64
 """Neurons that read what is in no block."""
+_PRODUCTS_BETWEEN_LOOKS: Final = 2e9
+"""Multiplications between two looks at the clock: about half a second of a processor."""
+_BATCH: Final = 256
+"""Rows of a step, at most."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +61,11 @@ class BranchNetwork:
     def hidden_values(self) -> int:
         """Values of the widest layer for one row."""
         return self.declared.widest
+
+    @property
+    def steps_between_looks(self) -> int:
+        """Steps after which training looks at the clock: few where each takes long."""
+        return max(1, math.floor(_PRODUCTS_BETWEEN_LOOKS / (_BATCH * self.declared.products)))
 
     @property
     def declared(self) -> Declaration:

@@ -34,9 +34,8 @@ WEIGHT = "weight"
 """Tables of targets (n_rows, n_outputs) and of sample weights (n_rows,)."""
 
 _LOOK_EVERY = 16
-"""Steps between two looks at the deadline, at most."""
-_LOOK_SECONDS = 0.5
-"""The same in seconds."""
+"""Steps between two looks at the deadline, at most: a network may ask for more by its
+``steps_between_looks``. A look makes a card wait."""
 _LEAST_STEPS = 8
 """Steps between two looks at the validation rows, at least."""
 
@@ -225,6 +224,7 @@ class _Training:
         steps = self._batches.shape.steps
         every = math.ceil(_LEAST_STEPS / steps)
         pace = Pace(deadline, self._recipe.epochs * steps)
+        every_steps = min(_LOOK_EVERY, getattr(self._network, "steps_between_looks", _LOOK_EVERY))
         done, total = 0, pace.total(0)
         if self._is_trained:
             self._look(0)
@@ -233,7 +233,7 @@ class _Training:
             for step in range(steps):
                 self._step(order[:, step], self._batches.filled[:, step], done / total)
                 done += 1
-                if _is_look(done, pace):
+                if _is_look(done, every_steps):
                     self._device.settle()
                     total = pace.total(done)
                 if done >= total:
@@ -361,10 +361,6 @@ class _Training:
         return self._device.tensor(values)
 
 
-def _is_look(done: int, pace: Pace) -> bool:
-    """Return whether the clock is looked at: often at first, as nothing is known of the pace.
-
-    A look makes a card wait, which is nothing to steps that take long.
-    """
-    every = max(1, min(_LOOK_EVERY, math.floor(_LOOK_SECONDS / pace.step_seconds)))
+def _is_look(done: int, every: int) -> bool:
+    """Return whether the clock is looked at: often at first, as nothing is known of the pace."""
     return done % every == 0 or (done < every and done & (done - 1) == 0)

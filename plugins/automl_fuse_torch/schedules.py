@@ -83,23 +83,17 @@ class Pace:
         When to be done.
     planned : int
         Steps to take if there is time.
-
-    Attributes
-    ----------
-    step_seconds : float
-        What a step takes, in the mean up to the last look.
     """
 
     def __init__(self, deadline: Deadline, planned: int) -> None:
         self._deadline = deadline
         self._planned = planned
         self._before = deadline.remaining()
-        self.step_seconds = 1e-9
 
     def total(self, done: int) -> int:
         """Return the number of steps after which to stop, ``done`` of which are taken."""
         if done == 0:
             return self._planned if self._before > 0.0 else 0
         left = self._deadline.remaining()
-        self.step_seconds = max(self._before - left, 1e-9) / done
-        return min(self._planned, done + max(0, math.floor(_USABLE * left / self.step_seconds)))
+        each = max(self._before - left, 1e-9) / done
+        return min(self._planned, done + max(0, math.floor(_USABLE * left / each)))
