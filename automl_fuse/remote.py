@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from filelock import FileLock, Timeout
 
+from automl_fuse.earlier import earlier_model_path
 from automl_fuse.errors import RunError
-from automl_fuse.heirlooms import heirloom_path
 from automl_fuse.hyperparameters import COPIES, EARLIER, TAUGHT
 from automl_fuse.lessons import EARLIER_TEACHER, teacher_name
 from automl_fuse.run import LOCK, RunDirectory, write_bytes
@@ -246,7 +246,7 @@ def _files_read(job: Job, run: RunDirectory) -> Iterator[Path]:
         if job.params.get(COPIES):
             yield run.augmented(EARLIER_TEACHER)
     if EARLIER in job.params:
-        yield heirloom_path(run, job)
+        yield earlier_model_path(run, job)
 
 
 _locks: list[FileLock] = []

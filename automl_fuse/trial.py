@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from automl_fuse.budget import Deadline, Stopwatch
+from automl_fuse.earlier import earlier_of
 from automl_fuse.encoding import FoldEncoder, TrialData, rows_of
 from automl_fuse.errors import PluginError, RunError
 from automl_fuse.features import with_stored_objects
 from automl_fuse.folds import seed_of
-from automl_fuse.heirlooms import earlier_of
 from automl_fuse.host import Plugins, discover
 from automl_fuse.hyperparameters import learner_params
 from automl_fuse.members import FoldModel, Stored

@@ -15,9 +15,9 @@ import pytest
 
 import automl_fuse
 from automl_fuse import Settings, hookspecs
+from automl_fuse.earlier import EarlierModel, keep_earlier_models
 from automl_fuse.errors import ArtefactError, RunError, SettingsError
 from automl_fuse.folds import Fold
-from automl_fuse.heirlooms import Heirloom, keep_heirlooms
 from automl_fuse.host import discover
 from automl_fuse.lessons import Augmented, read_augmented, write_augmented
 from automl_fuse.members import Stored
@@ -412,8 +412,8 @@ class Sign:
 
 def test_folds_take_earlier_models_in_turn_and_know_their_classes(tmp_path: Path) -> None:
     run = RunDirectory(tmp_path)
-    models = [Heirloom(learner=Stored(Sign(i)), outputs=(1, 0)) for i in range(2)]  # type: ignore[arg-type]
-    keep_heirlooms(run, "old-0", models, 3)
+    models = [EarlierModel(learner=Stored(Sign(i)), outputs=(1, 0)) for i in range(2)]  # type: ignore[arg-type]
+    keep_earlier_models(run, "old-0", models, 3)
     offsets = [run.seals.load(run.earlier("old-0", f)).learner.get().offset for f in (-1, 0, 1, 2)]
     assert offsets == [0, 0, 1, 0]
 
@@ -426,8 +426,8 @@ def test_a_missing_earlier_model_is_named(tmp_path: Path) -> None:
 def test_jobs_elsewhere_are_sent_what_they_start_from(tmp_path: Path) -> None:
     data, run = trial_data(), RunDirectory(tmp_path)
     write_array(run.teacher("earlier"), np.eye(2)[data.y])
-    model = Heirloom(learner=Stored(Sign(0)), outputs=(0, 1))  # type: ignore[arg-type]
-    keep_heirlooms(run, "old-0", [model], 2)
+    model = EarlierModel(learner=Stored(Sign(0)), outputs=(0, 1))  # type: ignore[arg-type]
+    keep_earlier_models(run, "old-0", [model], 2)
     home = RemoteFolds(FoldRunner(data, run, PluginChoice(), 1))
     errand = home.errand(job_of("linear", taught=0.5, earlier="old-0"))
     assert set(errand.reads) == {"teachers/earlier.npy", "earlier/old-0.fold-0.pkl"}
@@ -503,8 +503,8 @@ def test_fold_models_of_one_start_are_averaged(tmp_path: Path) -> None:
         return run.seals.load(run.fold_model(member, 0)).learner.get()
 
     assert not runner(job("old")).error
-    heirloom = Heirloom(learner=Stored(learner_of("old")), outputs=(0, 1))
-    keep_heirlooms(run, "old", [heirloom], 2)
+    earlier = EarlierModel(learner=Stored(learner_of("old")), outputs=(0, 1))
+    keep_earlier_models(run, "old", [earlier], 2)
     for member, rate in (("one", 0.3), ("other", 1.0)):
         assert not runner(job(member, params={"earlier": "old", "rate_factor": rate})).error
     edit = Edit(name="soup", member=0, edit=Average(), others=(1,))

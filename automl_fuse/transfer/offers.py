@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from automl_fuse.assembly import fingerprint
+from automl_fuse.earlier import EarlierModel, keep_earlier_models
 from automl_fuse.errors import DataError
-from automl_fuse.heirlooms import Heirloom, keep_heirlooms
 from automl_fuse.specs import Configuration
 from automl_fuse.transfer.labels import CannotTeach, places_of, write_labels
 from automl_fuse.transfer.overlap import known_share
@@ -201,7 +201,7 @@ def _offer_weights(
             continue
         points: dict[str, Mapping[str, Any]] = {}
         for member in ranked:
-            models = [_heirloom(model, places) for model in member.folds]
+            models = [_earlier_model(model, places) for model in member.folds]
             usable = [model for model in models if model is not None]
             if member.learner != spec.name or not usable or len(points) == MEMBERS_TO_START_FROM:
                 continue
@@ -209,16 +209,18 @@ def _offer_weights(
                 points[member.name] = point_of(spec.space, member.params)
             except NotAPoint:
                 continue  # said of its configuration
-            keep_heirlooms(run, member.name, usable, len(data.folds))
+            keep_earlier_models(run, member.name, usable, len(data.folds))
             started.setdefault(spec.name, []).append(member)
         if points:
             offer.ways.append(tuned_way(spec, points, lessons))
     return started
 
 
-def _heirloom(model: FoldModel, places: tuple[int, ...]) -> Heirloom | None:
+def _earlier_model(model: FoldModel, places: tuple[int, ...]) -> EarlierModel | None:
     """Return a fold model's learner, and where this run's classes are among what it predicts."""
     if model.learner is None:
         return None
     known = {code: place for place, code in enumerate(model.classes)} or {0: 0}
-    return Heirloom(learner=model.learner, outputs=tuple(known.get(code, -1) for code in places))
+    return EarlierModel(
+        learner=model.learner, outputs=tuple(known.get(code, -1) for code in places)
+    )

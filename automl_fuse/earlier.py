@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Heirloom:
+class EarlierModel:
     """A fitted learner of an earlier run.
 
     Attributes
@@ -35,8 +35,8 @@ class Heirloom:
     outputs: tuple[int, ...]
 
 
-def keep_heirlooms(
-    run: RunDirectory, member: str, models: Sequence[Heirloom], n_folds: int
+def keep_earlier_models(
+    run: RunDirectory, member: str, models: Sequence[EarlierModel], n_folds: int
 ) -> None:
     """Write a model for each fold, and for all rows, from those of an earlier member.
 
@@ -47,7 +47,7 @@ def keep_heirlooms(
         run.seals.dump(run.earlier(member, fold), models[max(fold, 0) % len(models)])
 
 
-def heirloom_path(run: RunDirectory, job: Job) -> Path:
+def earlier_model_path(run: RunDirectory, job: Job) -> Path:
     """Return the file of the model that a job starts from."""
     return run.earlier(str(job.params[EARLIER]), job.fold)
 
@@ -71,9 +71,9 @@ def earlier_of(run: RunDirectory, job: Job, classes: tuple[int, ...]) -> Earlier
     """
     if EARLIER not in job.params:
         return None
-    path = heirloom_path(run, job)
+    path = earlier_model_path(run, job)
     if not path.exists():
         raise RunError(f"{path} is missing: there is no earlier model to start from.")
-    model: Heirloom = run.seals.load(path)
+    model: EarlierModel = run.seals.load(path)
     outputs = tuple(model.outputs[code] for code in classes) if classes else model.outputs
     return Earlier(learner=model.learner.get(), outputs=outputs)
