@@ -119,7 +119,7 @@ def _held_out(
 
 
 def holdout_by_cost(
-    n_rows: int, n_features: int, n_outputs: int, seconds: float, n_cores: int
+    n_rows: int, n_features: int, n_outputs: int, seconds: float, n_workers: int
 ) -> int | None:
     """Return how many rows one fold should validate, or None where several folds fit the time.
 
@@ -134,8 +134,9 @@ def holdout_by_cost(
         Trees of one boosting iteration: 1, or the number of classes if there are more than two.
     seconds : float
         Of the search.
-    n_cores : int
-        Processors that fit at the same time.
+    n_workers : int
+        Fits at the same time. On large tables one fit has several threads, which encoders and some
+        learners do not use.
 
     Notes
     -----
@@ -148,7 +149,7 @@ def holdout_by_cost(
         return None
     member = _SECONDS_A_CELL * n_rows * n_features * n_outputs
     fewest = FEWEST_MEMBERS if n_rows >= HOLDOUT_TABLE else FEWEST_OF_FEW_ROWS
-    if fewest * default_n_folds(n_rows) * member <= seconds * n_cores:
+    if fewest * default_n_folds(n_rows) * member <= seconds * n_workers:
         return None
     return min(HOLDOUT_ROWS, round(HOLDOUT_SHARE * n_rows))
 

@@ -14,7 +14,7 @@ from automl_fuse.host import discover
 from automl_fuse.inventory import select, suggestion, without_encoders
 from automl_fuse.metrics import implied_task, resolve
 from automl_fuse.schema import infer
-from automl_fuse.session import cores_of
+from automl_fuse.session import workers_of
 from automl_fuse.table import prepare
 from automl_fuse.trial import TrialData
 
@@ -97,8 +97,8 @@ def prepare_run(
     plugins = without_encoders(plugins, settings.block_encoders)
     dataset = _dataset(said, y, settings, plugins)
     schema = infer(dataset.table, settings.kinds)
-    n_cores = settings.workers or cores_of(settings, plugins)
-    data = _trial_data(dataset, schema, settings, (search_seconds, n_cores))
+    n_workers, _ = workers_of(settings, plugins, len(dataset.y))
+    data = _trial_data(dataset, schema, settings, (search_seconds, n_workers))
     fusions = select(settings.fusions, plugins.fusions, "fusion", plugins.missing)
     chosen = settings.compressors
     compressors = (
@@ -141,7 +141,7 @@ def _dataset(said: dict[str, Any], y: Any, settings: Settings, plugins: Plugins)
 def _trial_data(
     dataset: Dataset, schema: Schema, settings: Settings, affordable: tuple[float, int]
 ) -> TrialData:
-    """Return what all trials share; seconds of search and cores choose folds or a holdout."""
+    """Return what all trials share; seconds of search and workers choose folds or a holdout."""
     order = None
     if settings.time_column is not None:
         if settings.time_column not in dataset.table.columns:

@@ -38,12 +38,18 @@ THREADS_PAY_ROWS = 50_000
 """Rows above which one fit with several threads beats several fits with one each."""
 
 
-def cores_of(settings: Settings, plugins: Plugins) -> int:
-    """Return the cores of this machine, or of those that the executor of a run reaches."""
+def workers_of(settings: Settings, plugins: Plugins, n_rows: int) -> tuple[int, int]:
+    """Return the number of workers for a table of so many rows, and of threads of each."""
     spec = plugins.executors.get(settings.executor)
-    if spec is None or spec.cores is None:
-        return usable_cores()
-    return spec.cores(settings.executor_options)
+    reached = None if spec is None else spec.cores
+    cores = usable_cores() if reached is None else reached(settings.executor_options)
+    few = n_rows <= THREADS_PAY_ROWS
+    if settings.executor == "inline":
+        return 1, 1 if few else cores
+    n_workers = settings.workers or (cores if few else max(1, cores // 2))
+    # A fold of a cluster runs on one of its machines, none of which may have all the cores.
+    shared = min(usable_cores(), cores // n_workers)
+    return n_workers, 1 if few else max(1, shared)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,17 +86,10 @@ class Session:
         """The same, lower is better, on (n_rows, n_outputs) predictions."""
         return loss_of(self.guide, self.data.task)
 
-    @property
+    @cached_property
     def workers(self) -> tuple[int, int]:
         """Number of workers, and threads of each."""
-        cores = self._cores
-        few = len(self.data.y) <= THREADS_PAY_ROWS
-        if self.settings.executor == "inline":
-            return 1, 1 if few else cores
-        n_workers = self.settings.workers or (cores if few else max(1, cores // 2))
-        # A fold of a cluster runs on one of its machines, none of which may have all the cores.
-        shared = min(usable_cores(), cores // n_workers)
-        return n_workers, 1 if few else max(1, shared)
+        return workers_of(self.settings, self.plugins, len(self.data.y))
 
     @property
     def patience(self) -> float:
@@ -107,10 +106,6 @@ class Session:
         """
         limit = self.settings.disk_bytes
         return math.inf if limit is None else limit / 2
-
-    @cached_property
-    def _cores(self) -> int:
-        return cores_of(self.settings, self.plugins)
 
     @property
     def log_targets(self) -> bool:

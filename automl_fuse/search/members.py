@@ -51,8 +51,8 @@ if TYPE_CHECKING:
 
 FIRST_SHARE = 0.5
 """Share of the search that the first member may take: something must be servable soon."""
-FIRST_SECONDS = 6.0
-"""Seconds of a fold of the first member, at most, where the table is large."""
+FIRST_SECONDS = (6.0, 12.0)
+"""Seconds of a fold of the first member, and of all its folds, at most, on a large table."""
 SHARE = 0.4
 """Share of the remaining search that a later member may take."""
 MARGIN = 0.95
@@ -252,7 +252,9 @@ class MemberSearch:
         waves = math.ceil(len(member.pending) / self._limits.slots)
         seconds = min(member.choice.seconds, MARGIN * self._deadline.remaining() / waves)
         if not self._tally.finished and self._shape.n_rows > SAMPLE_ROWS:
-            seconds = min(seconds, FIRST_SECONDS)
+            one, every = FIRST_SECONDS
+            waves = math.ceil(len(self._data.folds) / self._limits.slots)
+            seconds = min(seconds, one, every / waves)
         fold = member.pending.pop(0)
         job = Job(
             member=member.name,

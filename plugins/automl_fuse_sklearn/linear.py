@@ -34,9 +34,9 @@ from automl_fuse_sklearn.common import (
 ENCODERS = ("scaled_numbers", "onehot", "cyclic_calendar", "words", "ngrams", "scaled_summaries")
 _NEWTON_COEFFICIENTS = 100
 """Coefficients up to which Newton's method is faster than L-BFGS."""
-_CHUNK = 50
-"""L-BFGS iterations between two looks at the deadline."""
-_CHUNKS = 6
+_ITERATIONS = 300
+_CHUNK, _CHUNK_CELLS = 50, 2e8
+"""L-BFGS iterations between two looks at the deadline, at most, and cells that they read."""
 
 
 def fit_linear(
@@ -64,17 +64,19 @@ def _fit_logistic(params: Params, context: FitContext, rows: Rows) -> Any:
     n_rows, n_features = rows.X.values.shape
     columns = context.n_classes if context.n_classes > 2 else 1
     is_small = (n_features + 1) * columns <= min(_NEWTON_COEFFICIENTS, n_rows)
+    cells = n_rows * n_features * columns
+    chunk = max(5, min(_CHUNK, round(_CHUNK_CELLS / max(cells, 1))))
     model = LogisticRegression(
         C=1.0 / params["penalty"],
         solver="newton-cholesky" if is_small else "lbfgs",
-        max_iter=_CHUNK,
+        max_iter=chunk,
         warm_start=True,
         random_state=context.seed,
     )
     with limited(context.n_threads), unfinished_allowed():
-        for _ in range(1 if is_small else _CHUNKS):
+        for _ in range(1 if is_small else _ITERATIONS // chunk):
             model.fit(rows.X.values, rows.y, sample_weight=rows.weight)
-            if model.n_iter_.max() < _CHUNK or context.deadline.expired():
+            if model.n_iter_.max() < chunk or context.deadline.expired():
                 break
     return model
 
@@ -88,7 +90,7 @@ def cost(shape: Shape, params: Params) -> Cost:
     columns = outputs(shape)
     cells = shape.n_rows * shape.n_dense
     if shape.task.is_classification:
-        seconds = 0.02 + 8e-8 * cells * columns
+        seconds = 0.02 + 2e-7 * cells * columns
     else:
         seconds = 0.01 + cells * (4e-8 + 2e-10 * shape.n_dense)
     seconds += choosing_seconds(shape, params)
