@@ -455,9 +455,7 @@ def test_a_run_survives_encoders_that_differ(
 @pytest.mark.parametrize(("workers", "expected"), [(None, (200, 2)), (4, (4, 16))])
 def test_a_fold_gets_no_more_threads_than_this_machine_has_cores(monkeypatch, workers, expected):
     monkeypatch.setattr(session, "usable_cores", lambda: 16)
-    large = types.SimpleNamespace(
-        _cores=400,
-        data=types.SimpleNamespace(y=np.zeros(session.THREADS_PAY_ROWS + 1)),
-        settings=Settings(executor="ray", workers=workers),
-    )
-    assert session.Session.workers.fget(large) == expected
+    cluster = types.SimpleNamespace(cores=lambda _options: 400)
+    plugins = types.SimpleNamespace(executors={"ray": cluster})
+    settings = Settings(executor="ray", workers=workers)
+    assert session.workers_of(settings, plugins, session.THREADS_PAY_ROWS + 1) == expected
