@@ -14,7 +14,7 @@ import numpy as np
 import optuna
 import pandas as pd
 import pytest
-from dying_run import FEW, fit
+from dying_run import FEW, PATIENCE, fit
 from sklearn.datasets import load_breast_cancer
 
 import automl_fuse
@@ -23,6 +23,7 @@ from automl_fuse.budget import Stopwatch
 from automl_fuse.errors import DiskFullError, MissingDependencyError, RunError, SettingsError
 from automl_fuse.progress import Log
 from automl_fuse.run import RunDirectory, load_run
+from automl_fuse.search import members
 from automl_fuse.search.incumbent import Incumbent
 from automl_fuse.search.keeping import drop_excess
 from automl_fuse.search.ledger import Ledger, elapsed, read_ledger
@@ -35,6 +36,14 @@ from automl_fuse.search.tally import Tally
 SCRIPT = Path(__file__).parent / "dying_run.py"
 AFTER_SOME = 60
 """A moment at which some members have finished, and one is open."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def patient():
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in PATIENCE.items():
+            patch.setattr(members, name, value)
+        yield
 
 
 @pytest.fixture(scope="module")
