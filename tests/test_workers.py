@@ -253,13 +253,20 @@ def test_a_new_worker_imports_only_for_learners_that_have_worked(tmp_path, execu
     for learner in ("crash", "crash"):
         executor.submit(job(learner))
         gather(executor, 1)
+
+    def printed():
+        return "".join(log.read_text() for log in (tmp_path / "workers").iterdir())
+
+    for _ in range(200):  # an idle worker imports when it has started
+        if "imports for ['good']" in printed():
+            break
+        time.sleep(0.1)
     executor.submit(job("good", 1))
     executor.submit(job("good", 2))
     gather(executor, 2)
     executor.close()
-    printed = "".join(log.read_text() for log in (tmp_path / "workers").iterdir())
-    assert "imports for ['good']" in printed
-    assert "['crash" not in printed
+    assert "imports for ['good']" in printed()
+    assert "['crash" not in printed()
 
 
 def test_a_job_that_is_written_into_is_still_known(executor):
