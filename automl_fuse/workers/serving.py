@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import contextlib
 import ctypes
 import faulthandler
 import os
@@ -54,7 +55,9 @@ def main(runner_path: str, proven: str) -> None:
     imports: Iterator[None] = runner.imports(known) if known else iter(())
     while True:
         job = _next_job(jobs, imports)
-        faulthandler.dump_traceback_later(max(job.seconds, 0.0) + _LATE)
+        # Where a leak has left no memory for a thread, a late job's log lacks where it was.
+        with contextlib.suppress(RuntimeError):
+            faulthandler.dump_traceback_later(max(job.seconds, 0.0) + _LATE)
         _prepare(runner, job)
         send(results, BEGUN)
         faulthandler.dump_traceback_later(max(job.seconds, 0.0) + _LATE)
