@@ -54,12 +54,10 @@ def main(runner_path: str, proven: str) -> None:
     imports: Iterator[None] = runner.imports(known) if known else iter(())
     while True:
         job = _next_job(jobs, imports)
-        # Where a leak has left no memory for a thread, a late job's log lacks where it was.
-        with contextlib.suppress(RuntimeError):
-            faulthandler.dump_traceback_later(max(job.seconds, 0.0) + _LATE)
+        _tell_if_late(job)
         _prepare(runner, job)
         send(results, BEGUN)
-        faulthandler.dump_traceback_later(max(job.seconds, 0.0) + _LATE)
+        _tell_if_late(job)
         result = _run(runner, job)
         faulthandler.cancel_dump_traceback_later()
         send(results, result)
@@ -84,6 +82,13 @@ def _run(runner: Runner, job: Job) -> JobResult:
             bytes=0,
             error=traceback.format_exc(),
         )
+
+
+def _tell_if_late(job: Job) -> None:
+    """Have a job that does not end in time write into the log where it is."""
+    # A leak may have left no memory for the thread that this takes: the log then lacks that.
+    with contextlib.suppress(RuntimeError):
+        faulthandler.dump_traceback_later(max(job.seconds, 0.0) + _LATE)
 
 
 def _give_back() -> None:
