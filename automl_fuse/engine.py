@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from automl_fuse.artefact import save
-from automl_fuse.assembly import Assembler, fingerprint
 from automl_fuse.budget import STOP, Stopwatch, plan
 from automl_fuse.compressing import compress
 from automl_fuse.configuration import ARGUMENTS, keep_configuration
@@ -17,25 +16,28 @@ from automl_fuse.memory import within_limit
 from automl_fuse.observers import JsonLog, Observers, ProgressLine, is_terminal
 from automl_fuse.preparation import prepare_run
 from automl_fuse.report import compressed_summary
-from automl_fuse.resuming import Identity, recall
+from automl_fuse.resuming import recall
 from automl_fuse.run import load_run, open_run, write_json
 from automl_fuse.search.ledger import Ledger, elapsed
 from automl_fuse.search.studies import Storage
 from automl_fuse.session import Session
 from automl_fuse.specs import Settings
 from automl_fuse.stages import assemble, executor_of, fuse, search, sum_up
-from automl_fuse.transfer import offered, read_source, sketch
+from automl_fuse.transfer import offered, read_source
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
+    from automl_fuse.assembly import Assembler
     from automl_fuse.inventory import Plugins
     from automl_fuse.pipeline import Pipeline
+    from automl_fuse.preparation import Prepared
     from automl_fuse.resuming import Past
     from automl_fuse.run import RunDirectory
     from automl_fuse.search.ledger import Line
     from automl_fuse.specs import LearnerSpec, Observer
+    from automl_fuse.transfer import Source
 
 _log = logging.getLogger("automl_fuse")
 
@@ -147,14 +149,8 @@ def _fit(
     before = None if past is None else past.identity
     search_seconds = times.search if before is None else before.search_seconds
     prepared = prepare_run(said, y, settings, search_seconds)
-    data, learners = prepared.data, prepared.learners
     _warn(prepared.notes)
-    digest = fingerprint(data.columns, data.y)
-    asked = {**vars(settings), **said}
-    identity = Identity.of(
-        prepared.dataset, data, prepared.objective, prepared.plugins, asked, search_seconds
-    )
-    identity = identity.with_data(digest, data.weight)
+    identity = prepared.identity({**vars(settings), **said}, search_seconds)
     with open_run(settings.output, resume=past is not None, disk_bytes=settings.disk_bytes) as run:
         lines: list[Line] = []
         if past is not None:
@@ -171,7 +167,7 @@ def _fit(
                 plugins=prepared.plugins,
                 fusions=prepared.fusions,
                 compressors=prepared.compressors,
-                data=data,
+                data=prepared.data,
                 objective=prepared.objective,
                 run=run,
                 ledger=Ledger(run, watch, lines),
@@ -182,21 +178,21 @@ def _fit(
                 prefer=prefer,
                 limits=limits,
             )
-            known: dict[str, Any] = {
-                "skipped": prepared.skipped,
-                "warnings": prepared.notes,
-                "data_sha256": digest,
-                "rows_sketch": sketch(data.columns),
-            }
-            if source is not None:
-                offer = offered(source, learners, prepared.dataset, data, run, times.limit)
-                learners, session = offer.learners, replace(session, ways=tuple(offer.ways))
-                known["transfer"] = offer.summary
-                _warn(offer.notes)
-            session.started(learners)
-            assembler = prepared.assembler(run, settings.seed)
-            with STOP.heeded(), session.observers.failing_aloud():
-                return _run(session, learners, assembler, known)
+            return _begun(session, prepared, source)
+
+
+def _begun(session: Session, prepared: Prepared, source: Source | None) -> Pipeline:
+    """Begin with what the source of a transfer offers, if there is one, and go through the run."""
+    run, known, learners = session.run, prepared.known(), prepared.learners
+    if source is not None:
+        offer = offered(source, learners, prepared.dataset, prepared.data, run, session.times.limit)
+        learners, session = offer.learners, replace(session, ways=tuple(offer.ways))
+        known["transfer"] = offer.summary
+        _warn(offer.notes)
+    session.started(learners)
+    assembler = prepared.assembler(run, session.settings.seed)
+    with STOP.heeded(), session.observers.failing_aloud():
+        return _run(session, learners, assembler, known)
 
 
 def _warn(notes: Iterable[str]) -> None:

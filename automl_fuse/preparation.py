@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
-from automl_fuse.assembly import Assembler
+from automl_fuse.assembly import Assembler, fingerprint
 from automl_fuse.eligibility import eligible_learners, unread_columns
 from automl_fuse.errors import SettingsError
 from automl_fuse.folds import holdout_by_cost, make_folds, seed_of
 from automl_fuse.host import discover
 from automl_fuse.inventory import select, suggestion, without_encoders
 from automl_fuse.metrics import implied_task, resolve
+from automl_fuse.resuming import Identity
 from automl_fuse.schema import infer
 from automl_fuse.session import workers_of
 from automl_fuse.table import prepare
+from automl_fuse.transfer import sketch
 from automl_fuse.trial import TrialData
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from automl_fuse.inventory import Plugins
     from automl_fuse.run import RunDirectory
     from automl_fuse.schema import Schema
@@ -69,6 +73,27 @@ class Prepared:
     learners: list[LearnerSpec]
     skipped: list[dict[str, str]]
     notes: list[str]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Digest of the training rows."""
+        return fingerprint(self.data.columns, self.data.y)
+
+    def identity(self, asked: Mapping[str, Any], search_seconds: float) -> Identity:
+        """Return what tells this run from others, of which this was asked."""
+        begun = Identity.of(
+            self.dataset, self.data, self.objective, self.plugins, asked, search_seconds
+        )
+        return begun.with_data(self.fingerprint, self.data.weight)
+
+    def known(self) -> dict[str, Any]:
+        """Return what the report says of the table."""
+        return {
+            "skipped": self.skipped,
+            "warnings": self.notes,
+            "data_sha256": self.fingerprint,
+            "rows_sketch": sketch(self.data.columns),
+        }
 
     def assembler(self, run: RunDirectory, seed: int) -> Assembler:
         """Return what puts pipelines together from the files of a run."""

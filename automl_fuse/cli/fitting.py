@@ -97,7 +97,11 @@ def _fit(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int | 
 
 
 def carry_out(
-    options: argparse.Namespace, said: Callable[[], Configuration], **resuming: Any
+    options: argparse.Namespace,
+    said: Callable[[], Configuration],
+    *,
+    resume: str | None = None,
+    accept_changes: bool = False,
 ) -> int | None:
     """Carry out a run, show what came of it, and tell whom the options name.
 
@@ -107,8 +111,10 @@ def carry_out(
         Those of ``add_finishing``, and ``json``.
     said : callable
         Returns the configuration, or raises what is wrong with it.
-    resuming : object
-        ``resume`` and ``accept_changes``, as ``fit`` takes them.
+    resume : str, optional
+        Run directory to go on with.
+    accept_changes : bool
+        Whether to go on though what it was begun with has changed.
 
     Returns
     -------
@@ -120,7 +126,7 @@ def carry_out(
         try:
             configuration = said()
             run = str(Path(configuration.values["output"]).absolute())
-            model = _model(configuration, **resuming)
+            model = _model(configuration, resume, accept_changes=accept_changes)
         except BaseException as error:
             status = "failed" if ending.code is None else "interrupted"
             tell(options, Ended(run=run, status=status, error=_reason(error)))
@@ -169,12 +175,17 @@ def _check_complete(parser: argparse.ArgumentParser, configuration: Configuratio
         )
 
 
-def _model(configuration: Configuration, **resuming: Any) -> Pipeline:
+def _model(configuration: Configuration, resume: str | None, *, accept_changes: bool) -> Pipeline:
     from automl_fuse.engine import fit
 
     arguments = configuration.arguments
-    settings = configuration.settings
-    return fit(arguments.pop("data"), settings=settings, **arguments, **resuming)
+    return fit(
+        arguments.pop("data"),
+        settings=configuration.settings,
+        resume=resume,
+        accept_changes=accept_changes,
+        **arguments,
+    )
 
 
 def _show(model: Pipeline, output: str, *, as_json: bool) -> None:

@@ -10,7 +10,7 @@ import sys
 import threading
 import traceback
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from automl_fuse.errors import RunError
 from automl_fuse.processes import MARK, end_group, end_marked
@@ -19,7 +19,7 @@ from automl_fuse.workers.output import Output
 from automl_fuse.workers.wire import BEGUN, receive, send
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from automl_fuse.run import RunDirectory
     from automl_fuse.specs import Job
@@ -30,8 +30,19 @@ _LAST_SECONDS: Final = 1.0
 """Seconds that a process which gives no more results has to end by itself."""
 
 
-def started(command: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
-    """Start a process in a session of its own.
+def started(
+    command: Sequence[str], output: int, env: Mapping[str, str] | None = None
+) -> subprocess.Popen[bytes]:
+    """Start a process in a session of its own, whose input is a pipe.
+
+    Parameters
+    ----------
+    command : sequence of str
+        The program and its arguments.
+    output : int
+        Where both of its outputs go: ``subprocess.PIPE`` or ``subprocess.DEVNULL``.
+    env : mapping of str to str, optional
+        Its environment; by default ours.
 
     Raises
     ------
@@ -39,7 +50,14 @@ def started(command: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
         If the system refuses another process.
     """
     try:
-        return subprocess.Popen(command, start_new_session=True, **options)  # noqa: S603 - ours
+        return subprocess.Popen(  # noqa: S603 - a command of our own
+            command,
+            start_new_session=True,
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=output,
+            env=env,
+        )
     except OSError as error:
         raise RunError(
             f"A worker process cannot be started: {error.strerror or error}. Leave the machine "
@@ -95,10 +113,8 @@ class Worker:
         command = [sys.executable, "-P", "-m", "automl_fuse.workers.serving", str(run.runner)]
         self._process = started(
             [*command, ",".join(proven)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env={**_environment(n_threads), MARK: self.mark},
+            subprocess.PIPE,
+            {**_environment(n_threads), MARK: self.mark},
         )
         assert self._process.stderr is not None  # noqa: S101 - opened as a pipe above
         self._output = Output(self._process.stderr, run.worker_log(number))

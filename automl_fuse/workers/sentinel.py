@@ -34,9 +34,7 @@ class Sentinel:
         self._process = started(
             # -I, -S: nothing is imported but the standard library.
             [sys.executable, "-I", "-S", processes.__file__, mark],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
+            subprocess.DEVNULL,
         )
 
     def close(self) -> None:
