@@ -44,7 +44,16 @@ _LONGEST_SHARE: Final = 0.1
 """Share of the time that looking may take: the pause grows where the kernel is slow to answer."""
 _LOOKS_BETWEEN_LISTINGS: Final = 10
 """Looks after which it is listed again which processes the workers have started."""
-_OUT_OF_MEMORY: Final = ("MemoryError", "bad_alloc", "Cannot allocate memory")
+_STACKS: Final = 1_200_000_000
+"""Bytes that libraries reserve for stacks of their threads and hardly touch, which the kernel
+counts as private memory all the same: CatBoost 1.05 GB for two."""
+_OUT_OF_MEMORY: Final = (
+    "MemoryError",
+    "bad_alloc",
+    "Cannot allocate memory",
+    "failed to map segment",
+    "pthread_create has failed",
+)
 
 
 class Guarded(Protocol):
@@ -93,8 +102,8 @@ class Guard(Protocol):
     def confine(self, pid: int) -> None:
         """Hear of a worker that has been started."""
 
-    def is_bloated(self, pid: int) -> bool:
-        """Return whether a worker, its job done, must be replaced."""
+    def is_unfit(self, pid: int, error: str) -> bool:
+        """Return whether a worker, its job done or failed by an error, must be replaced."""
 
     def explained(self, result: JobResult) -> JobResult:
         """Return the result of a job, its error completed."""
@@ -109,7 +118,7 @@ class NoGuard:
     def confine(self, pid: int) -> None:
         """Leave the worker alone."""
 
-    def is_bloated(self, pid: int) -> bool:  # noqa: ARG002 - protocol
+    def is_unfit(self, pid: int, error: str) -> bool:  # noqa: ARG002 - protocol
         """Return that it is not."""
         return False
 
@@ -178,21 +187,22 @@ class MemoryGuard:
         import resource
 
         with contextlib.suppress(ProcessLookupError):
-            resource.prlimit(pid, resource.RLIMIT_DATA, (self._most, self._most))
+            most = self._most + _STACKS
+            resource.prlimit(pid, resource.RLIMIT_DATA, (most, most))
 
-    def is_bloated(self, pid: int) -> bool:
-        """Return whether a worker, its job done, still holds more than its share.
+    def is_unfit(self, pid: int, error: str) -> bool:
+        """Return whether a worker lacked memory, or still holds more than its share.
 
-        What an earlier job leaked would else be held against a later one.
+        What an earlier job leaked, or only reserved, would else be held against a later one.
         """
+        if _tells_lack(error):
+            return True
         share = (self._bound - resident(os.getpid())) // self._n_workers
         return _sum(resident, belonging(frozenset([pid]))[pid]) > share
 
     def explained(self, result: JobResult) -> JobResult:
         """Return the result with what the limit had to do with its error, if it had."""
-        # The error itself, or what a worker printed last and then how it ended.
-        last = result.error.strip().splitlines()[-2:]
-        if not any(words in line for line in last for words in _OUT_OF_MEMORY):
+        if not _tells_lack(result.error):
             return result
         note = f"memory_limit={_text(self._limit)} leaves a worker {_text(self._most)} at most"
         return replace(result, error=f"{result.error.rstrip()} ({note})\n")
@@ -236,6 +246,12 @@ class MemoryGuard:
         """Return the bytes of each worker with its children, and those of all processes."""
         held = {leader: _sum(reading, family) for leader, family in self._families.items()}
         return held, reading(os.getpid()) + sum(held.values())
+
+
+def _tells_lack(error: str) -> bool:
+    """Return whether memory was lacking: an error says so, or what a worker printed at its end."""
+    last = error.strip().splitlines()[-2:]
+    return any(words in line for line in last for words in _OUT_OF_MEMORY)
 
 
 def _sum(reading: Callable[[int], int], pids: Iterable[int]) -> int:

@@ -1,5 +1,6 @@
 """Workers beyond the memory limit, and what that costs."""
 
+import mmap
 import os
 import subprocess
 import sys
@@ -38,7 +39,10 @@ class Leaky:
                     time.sleep(600)
             time.sleep(600)
         if job.learner == "enormous":
-            LEAKED.append(np.ones(2_000 * MB, dtype=np.uint8))
+            LEAKED.append(np.ones(4_000 * MB, dtype=np.uint8))
+        if job.learner == "reserve":
+            flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+            LEAKED.append(mmap.mmap(-1, job.params["mb"] * MB, flags=flags))
         if job.learner == "keep":
             LEAKED.append(np.ones(job.params["mb"] * MB, dtype=np.uint8))
         return JobResult(
@@ -95,11 +99,19 @@ def test_what_a_worker_forks_counts_and_is_ended_with_it(executor):
 
 
 def test_an_allocation_that_could_never_fit_fails_where_it_is_made(executor):
+    before = {worker.pid for worker in executor._workers}
     refused = run(executor, job("enormous"))
-    assert "LEAKED.append(np.ones(2_000 * MB" in refused.error
+    assert "LEAKED.append(np.ones(4_000 * MB" in refused.error
     last = refused.error.strip().rsplit("\n", 1)[-1]
     assert "MemoryError" in last
     assert "memory_limit=" in last
+    # What else it holds or has reserved, of which the refusal tells nothing, is gone with it.
+    assert len(before & {worker.pid for worker in executor._workers}) == 1
+
+
+def test_memory_that_is_only_reserved_is_not_held_against_a_worker(executor):
+    assert not run(executor, job("reserve", mb=1_050)).error
+    assert not run(executor, job("good")).error
 
 
 def test_a_worker_that_holds_more_than_its_share_is_replaced_after_its_job(executor):

@@ -124,7 +124,7 @@ class ProcessExecutor:
         for result in results:
             if not result.error:
                 self._proven[result.job.learner] = None
-            self._release(result.job)
+            self._release(result)
         self._dispatch()
         return results
 
@@ -166,11 +166,11 @@ class ProcessExecutor:
     def _deliver(self, result: JobResult) -> None:
         self._results.put(self._guard.explained(result))
 
-    def _release(self, job: Job) -> None:
+    def _release(self, result: JobResult) -> None:
         for position, worker in enumerate(self._workers):
-            if worker.job == job:
+            if worker.job == result.job:
                 worker.job = None
-                if worker.is_dead or self._guard.is_bloated(worker.pid):
+                if worker.is_dead or self._guard.is_unfit(worker.pid, result.error):
                     self._replace(position)
 
     def _replace(self, position: int) -> None:
