@@ -34,8 +34,9 @@ if TYPE_CHECKING:
 
 
 CROSS_FITTING_SPLITS = 3
-THREADS_PAY_ROWS = 50_000
-"""Rows above which one fit with several threads beats several fits with one each."""
+ONE_WORKER_ROWS = 200_000
+"""Rows above which one worker has all threads: several would hold a large table's features several
+times. Below, fits side by side are faster: 1.0 to 1.7 times in benchmarks/threads.py."""
 
 
 def workers_of(settings: Settings, plugins: Plugins, n_rows: int) -> tuple[int, int]:
@@ -43,7 +44,7 @@ def workers_of(settings: Settings, plugins: Plugins, n_rows: int) -> tuple[int, 
     spec = plugins.executors.get(settings.executor)
     reached = None if spec is None else spec.cores
     cores = usable_cores() if reached is None else reached(settings.executor_options)
-    few = n_rows <= THREADS_PAY_ROWS
+    few = n_rows <= ONE_WORKER_ROWS
     if settings.executor == "inline":
         return 1, 1 if few else cores
     n_workers = settings.workers or (cores if few else max(1, cores // 2))

@@ -186,6 +186,8 @@ def test_what_several_folds_would_cost_decides():
     assert holdout_by_cost(1_000_000, 30, 1, 36_000.0, 16) is None
     assert holdout_by_cost(100_000, 3_000, 1, 42.0, 2) == 20_000
     assert holdout_by_cost(40_000, 30, 1, 42.0, 2) is None
+    assert holdout_by_cost(60_000, 30, 1, 42.0, 2) == 12_000
+    assert holdout_by_cost(60_000, 30, 1, 90.0, 2) is None
     assert holdout_by_cost(40_000, 30, 100, 42.0, 2) == 8_000
 
 

@@ -458,4 +458,4 @@ def test_a_fold_gets_no_more_threads_than_this_machine_has_cores(monkeypatch, wo
     cluster = types.SimpleNamespace(cores=lambda _options: 400)
     plugins = types.SimpleNamespace(executors={"ray": cluster})
     settings = Settings(executor="ray", workers=workers)
-    assert session.workers_of(settings, plugins, session.THREADS_PAY_ROWS + 1) == expected
+    assert session.workers_of(settings, plugins, session.ONE_WORKER_ROWS + 1) == expected
