@@ -1,0 +1,147 @@
+"""Users and items, or other pairs of categories: Bayesian matrix factorisation.
+
+Predictions are means over the draws of a Gibbs sampler (``gibbs``, ``vectors``). They are kept as
+one product of two thin matrices, so that what predicts is two lookups, however long was sampled.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from automl_fuse.specs import (
+    Column,
+    Configuration,
+    Cost,
+    FitContext,
+    Floats,
+    Kind,
+    LearnerSpec,
+    Matrix,
+    Params,
+    Rows,
+    Shape,
+    Suggest,
+    Task,
+)
+from automl_fuse_sklearn.common import ModelLearner, Scaler, limited, weights_of
+from automl_fuse_sklearn.factor_model import FactorModel, Lookup, slots
+from automl_fuse_sklearn.gibbs import Effects, Line, sample
+from automl_fuse_sklearn.vectors import Products
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from automl_fuse_sklearn.gibbs import Component
+
+ENCODERS: Final = ("scaled_numbers", "all_codes", "cyclic_calendar")
+_LEVELS: Final = 30
+"""Levels from which a category may be a user or an item."""
+_ROWS_A_LEVEL: Final = 25.0
+"""Of users and items together: costs are predicted with it, as a shape does not tell them."""
+
+
+def fit_factorisation(
+    params: Params, context: FitContext, train: Rows, _valid: Rows | None
+) -> FactorModel:
+    """Sample the parts of the target, and keep their means.
+
+    The two categories of most levels have vectors, as users and items; other categories have an
+    effect for each level, numbers a slope.
+    """
+    X, weight, rng = train.X, weights_of(train), np.random.default_rng(context.seed)
+    pair, others = _pair_and_others(X)
+    numbers = np.flatnonzero(np.equal(X.cardinalities, 0))
+    plain = Matrix.numbers(X.values[:, numbers], [X.names[j] for j in numbers])
+    scaler = Scaler.fitted(Rows(X=plain, y=train.y, weight=train.weight))
+    sizes = {j: X.cardinalities[j] + 1 for j in X.categorical}
+    codes = {j: slots(X.values[:, j], size) for j, size in sizes.items()}
+    line = Line(scaler.transform(plain.values), weight)
+    effects = [Effects(codes[j], sizes[j], weight) for j in others]
+    components: list[Component] = [line, *effects]
+    with limited(context.n_threads):
+        products = None
+        if pair:
+            first, second = pair
+            products = Products(
+                (codes[first], codes[second]),
+                (sizes[first], sizes[second]),
+                weight,
+                int(params["rank"]),
+                int(params["history"]),
+                rng,
+            )
+            components.append(products)
+        sample(train.y, weight, components, int(params["sweeps"]), context.deadline, rng)
+        factors = products.factors() if products is not None else ()
+    is_binary = context.task.is_classification
+    variance = 1.0 + (products.variance if products is not None else 0.0)
+    return FactorModel(
+        numbers=numbers,
+        scaler=scaler,
+        line=line.mean(),
+        effects=tuple(
+            _lookup(j, effect.mean()[:, None]) for j, effect in zip(others, effects, strict=True)
+        ),
+        pair=tuple(_lookup(j, factor) for j, factor in zip(pair, factors, strict=True)),
+        deviation=float(np.sqrt(variance)) if is_binary else None,
+    )
+
+
+def _pair_and_others(X: Matrix) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the two categories of most levels, if there are two, and the others."""
+    if len(X.categorical) < 2:
+        return (), X.categorical
+    ordered = sorted(X.categorical, key=lambda j: -X.cardinalities[j])
+    return tuple(sorted(ordered[:2])), tuple(sorted(ordered[2:]))
+
+
+def _lookup(feature: int, table: Floats) -> Lookup:
+    return Lookup(feature, table.astype(np.float32))
+
+
+def cost(shape: Shape, params: Params) -> Cost:
+    """Predict seconds and bytes."""
+    rank, history = params["rank"], params["history"]
+    levels = shape.n_rows / _ROWS_A_LEVEL
+    products = shape.n_rows * (1.5e-7 + 1e-9 * rank**2) + levels * (2e-6 + 4e-9 * rank**3)
+    told = min(history, levels) * min(history, levels) * rank * 2e-9
+    line = shape.n_rows * shape.n_features * 4e-9
+    seconds = 0.02 + params["sweeps"] * (products + told + line) + 1e-9 * min(history, levels) ** 3
+    return Cost(seconds=seconds, bytes=8.0 * levels * rank + 2000.0)
+
+
+def space(suggest: Suggest) -> dict[str, Any]:
+    """Draw the length of vectors, how much history tells, and the draws."""
+    return {
+        "rank": suggest.choice("rank", (4, 8, 16, 32)),
+        "history": suggest.choice("history", (0, 256, 512, 1024)),
+        "sweeps": suggest.choice("sweeps", (60, 120, 240)),
+    }
+
+
+def misfit(columns: Sequence[Column]) -> str:
+    """Return why a table has no users and items."""
+    large = [c for c in columns if c.kind is Kind.CATEGORY and len(c.categories) >= _LEVELS]
+    if len(large) < 2:
+        return f"it needs two columns of {_LEVELS} categories or more, such as users and items"
+    return ""
+
+
+BAYESIAN_FACTORISATION = LearnerSpec(
+    name="bayesian_factorisation",
+    api_version=1,
+    tasks=frozenset({Task.BINARY, Task.REGRESSION}),
+    encoders=ENCODERS,
+    build=partial(ModelLearner, fit_factorisation),
+    cost=cost,
+    space=space,
+    portfolio=(
+        Configuration(params={"rank": 8, "history": 512, "sweeps": 60}, merit=0.97),
+        Configuration(params={"rank": 16, "history": 512, "sweeps": 120}, merit=0.8),
+    ),
+    requires=("scipy.sparse", "scipy.special"),
+    misfit=misfit,
+)
