@@ -150,11 +150,13 @@ class _Side:
     ) -> None:
         """Draw the vectors given those of the other category, (n_others, rank)."""
         vectors = self.drawn[self._known]
-        told = 0.0 if self._history is None else self._history.told
-        mean, prior = _prior(vectors - told, rng)
-        if self._history is not None:
-            self._history.draw(vectors - mean, prior, rng)
-            told = self._history.told
+        history = self._history
+        if history is None:
+            told, (mean, prior) = np.zeros(1), _prior(vectors, np.empty((0, 1)), rng)
+        else:
+            mean, prior = _prior(vectors - history.told, history.scaled, rng)
+            history.draw(vectors - mean, prior, rng)
+            told = history.told
         linear = precision * (self._incidence.times(residual) @ others) + (mean + told) @ prior
         upper = np.triu_indices(len(mean))
         squares = others[:, upper[0]] * others[:, upper[1]]
@@ -191,6 +193,8 @@ class History:
     ----------
     told : array of shape (n_levels, rank)
         The expectation now, beside the mean of all levels; 0 at first.
+    scaled : array of shape (n_summands, rank)
+        The summands, of the same precision as the vectors around their expectation; none at first.
     """
 
     def __init__(self, weights: Any, most: int) -> None:
@@ -205,7 +209,8 @@ class History:
         self._seen: Any = seen
         self._sizes, self._basis = np.linalg.eigh((seen.T @ seen).toarray())
         self._shrinkage = 1.0
-        self.told: Any = 0.0
+        self.told: Floats = np.zeros(1)
+        self.scaled: Floats = np.empty((0, 1))
 
     def draw(self, vectors: Floats, prior: Floats, rng: np.random.Generator) -> None:
         """Draw the summands given vectors (n_levels, rank) around their mean.
@@ -222,6 +227,7 @@ class History:
         self.told = self._seen @ summands
         size = np.sum((summands @ prior) * summands)
         self._shrinkage = float(rng.gamma(1.0 + 0.5 * summands.size) / (1.0 + 0.5 * size))
+        self.scaled = np.sqrt(self._shrinkage) * summands
 
 
 def _gaussians(
@@ -238,17 +244,18 @@ def _gaussians(
     return both[:, :, 0], both[:, :, 1]
 
 
-def _prior(vectors: Floats, rng: np.random.Generator) -> tuple[Floats, Floats]:
+def _prior(vectors: Floats, centred: Floats, rng: np.random.Generator) -> tuple[Floats, Floats]:
     """Draw the mean (k,) and the precision (k, k) of the Gaussian that vectors (n, k) come from.
 
-    Salakhutdinov and Mnih (2008), equation 14, with W₀ = 1, ν₀ = k, μ₀ = 0.
+    Salakhutdinov and Mnih (2008), equation 14, with W₀ = 1, ν₀ = k, μ₀ = 0. ``centred``, (m, k) or
+    nothing, are further vectors of that precision, around 0.
     """
     n, k = vectors.shape
     mean = vectors.mean(axis=0)
     spread = vectors - mean
     shift = n * _MEAN_ROWS / (n + _MEAN_ROWS)
-    scatter = np.eye(k) + spread.T @ spread + shift * np.outer(mean, mean)
-    precision = _wishart(np.linalg.inv(scatter), n + k, rng)
+    scatter = np.eye(k) + spread.T @ spread + shift * np.outer(mean, mean) + centred.T @ centred
+    precision = _wishart(np.linalg.inv(scatter), n + len(centred) + k, rng)
     factor = np.linalg.cholesky((n + _MEAN_ROWS) * precision)
     noise = np.linalg.solve(factor.T, rng.normal(size=k))
     return n * mean / (n + _MEAN_ROWS) + noise, precision
