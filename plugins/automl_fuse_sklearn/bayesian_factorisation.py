@@ -29,7 +29,7 @@ from automl_fuse.specs import (
 )
 from automl_fuse_sklearn.common import ModelLearner, Scaler, limited, weights_of
 from automl_fuse_sklearn.factor_model import FactorModel, Lookup, slots
-from automl_fuse_sklearn.gibbs import Effects, Line, sample
+from automl_fuse_sklearn.gibbs import Categories, Effects, Line, sample
 from automl_fuse_sklearn.vectors import Products
 
 if TYPE_CHECKING:
@@ -57,28 +57,18 @@ def fit_factorisation(
     numbers = np.flatnonzero(np.equal(X.cardinalities, 0))
     plain = Matrix.numbers(X.values[:, numbers], [X.names[j] for j in numbers])
     scaler = Scaler.fitted(Rows(X=plain, y=train.y, weight=train.weight))
-    sizes = {j: X.cardinalities[j] + 1 for j in X.categorical}
-    codes = {j: slots(X.values[:, j], size) for j, size in sizes.items()}
-    line = Line(scaler.transform(plain.values), weight)
-    effects = [Effects(codes[j], sizes[j], weight) for j in others]
-    components: list[Component] = [line, *effects]
     with limited(context.n_threads):
-        products = None
+        line = Line(scaler.transform(plain.values), weight)
+        effects = [Effects(_categories(X, j), weight) for j in others]
+        products: list[Products] = []
         if pair:
-            first, second = pair
-            products = Products(
-                (codes[first], codes[second]),
-                (sizes[first], sizes[second]),
-                weight,
-                int(params["rank"]),
-                int(params["history"]),
-                rng,
-            )
-            components.append(products)
+            first, second = (_categories(X, j) for j in pair)
+            rank, history = int(params["rank"]), int(params["history"])
+            products = [Products(first, second, weight, rank=rank, history=history, rng=rng)]
+        components: list[Component] = [line, *effects, *products]
         sample(train.y, weight, components, int(params["sweeps"]), context.deadline, rng)
-        factors = products.factors() if products is not None else ()
-    is_binary = context.task.is_classification
-    variance = 1.0 + (products.variance if products is not None else 0.0)
+    factors = [factor for product in products for factor in product.factors()]
+    variance = 1.0 + sum(product.variance for product in products)
     return FactorModel(
         numbers=numbers,
         scaler=scaler,
@@ -87,8 +77,14 @@ def fit_factorisation(
             _lookup(j, effect.mean()[:, None]) for j, effect in zip(others, effects, strict=True)
         ),
         pair=tuple(_lookup(j, factor) for j, factor in zip(pair, factors, strict=True)),
-        deviation=float(np.sqrt(variance)) if is_binary else None,
+        deviation=math.sqrt(variance) if context.task.is_classification else None,
     )
+
+
+def _categories(X: Matrix, feature: int) -> Categories:
+    """Return the categories of rows, the first of which is missing or unseen."""
+    n_levels = X.cardinalities[feature] + 1
+    return Categories(slots(X.values[:, feature], n_levels), n_levels)
 
 
 def _pair_and_others(X: Matrix) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -143,8 +139,8 @@ BAYESIAN_FACTORISATION = LearnerSpec(
     cost=cost,
     space=space,
     portfolio=(
-        Configuration(params={"rank": 8, "history": 512, "sweeps": 60}, merit=0.97),
-        Configuration(params={"rank": 16, "history": 512, "sweeps": 120}, merit=0.8),
+        Configuration(params={"rank": 8, "history": 512, "sweeps": 120}, merit=0.97),
+        Configuration(params={"rank": 16, "history": 512, "sweeps": 240}, merit=0.8),
     ),
     requires=("scipy.sparse", "scipy.special"),
     misfit=misfit,

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
     from automl_fuse.specs import Floats, Graph, Tensor
     from automl_fuse_sklearn.common import Scaler
-    from automl_fuse_sklearn.gibbs import Codes
 
     Singles: TypeAlias = NDArray[np.float32]
 
@@ -62,7 +61,7 @@ class Lookup:
         return graph.node("Cast", [found], {"to": _DOUBLE})
 
 
-def slots(codes: Floats, n_slots: int) -> Codes:
+def slots(codes: Floats, n_slots: int) -> NDArray[np.int64]:
     """Return the row of a table for each code: 0 for a missing one."""
     known = np.where(np.isnan(codes), -1.0, codes)
     return np.clip(known, -1.0, n_slots - 2.0).astype(np.int64) + 1

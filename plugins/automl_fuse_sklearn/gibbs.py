@@ -7,7 +7,7 @@ vectors and effects are shrunk is drawn as well, so that nothing has to be tuned
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
@@ -18,12 +18,18 @@ if TYPE_CHECKING:
 
     from automl_fuse.specs import Array, Deadline, Floats
 
-    Codes = NDArray[np.int64]
 
 _FREE = 1e-6
 """Prior precision of the intercept."""
 _BURN_IN = 0.25
 """Share of the sweeps that are not counted: the first ones tell of the start."""
+
+
+class Categories(NamedTuple):
+    """A category of each row, (n_rows,), as a number from 0, and how many there are."""
+
+    codes: NDArray[np.int64]
+    n_levels: int
 
 
 class Component(Protocol):
@@ -171,10 +177,8 @@ class Effects:
 
     Parameters
     ----------
-    codes : int array of shape (n_rows,)
+    categories : Categories
         Levels of the rows.
-    n_levels : int
-        Levels that there are.
     weight : array of shape (n_rows,)
         Sample weights.
 
@@ -186,7 +190,8 @@ class Effects:
 
     variance = 0.0
 
-    def __init__(self, codes: Codes, n_levels: int, weight: Floats) -> None:
+    def __init__(self, categories: Categories, weight: Floats) -> None:
+        codes, n_levels = categories
         self._codes, self._weight = codes, weight
         self._weights = np.bincount(codes, weight, minlength=n_levels)
         self._effect_precision = 1.0

@@ -9,8 +9,12 @@ import numpy as np
 from automl_fuse_sklearn.mean_product import MeanProduct
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from automl_fuse.specs import Floats
-    from automl_fuse_sklearn.gibbs import Codes
+    from automl_fuse_sklearn.gibbs import Categories
+
+    Codes = NDArray[np.int64]
 
 _START = 0.1
 """Deviation of the vectors at the start."""
@@ -31,10 +35,8 @@ class Products:
 
     Parameters
     ----------
-    codes : tuple of two int arrays of shape (n_rows,)
+    users, items : Categories
         Levels of the rows in both categories.
-    n_levels : tuple of int
-        Levels of both.
     weight : array of shape (n_rows,)
         Sample weights.
     rank : int
@@ -53,26 +55,27 @@ class Products:
 
     def __init__(
         self,
-        codes: tuple[Codes, Codes],
-        n_levels: tuple[int, int],
+        users: Categories,
+        items: Categories,
         weight: Floats,
+        *,
         rank: int,
         history: int,
         rng: np.random.Generator,
     ) -> None:
-        self._codes = codes
+        self._codes = users.codes, items.codes
         self._sides = tuple(
-            _Side(_Incidence(codes[i], codes[1 - i], n_levels[1 - i], weight), n_levels[i], history)
-            for i in range(2)
+            _Side(_Incidence(own.codes, other, weight), own.n_levels, history)
+            for own, other in ((users, items), (items, users))
         )
-        for side, n in zip(self._sides, n_levels, strict=True):
-            side.drawn = side.expected = rng.normal(scale=_START, size=(n, rank))
+        for side, (_, n_levels) in zip(self._sides, (users, items), strict=True):
+            side.drawn = side.expected = rng.normal(scale=_START, size=(n_levels, rank))
         self._mean = MeanProduct(max(2 * rank, 16))
         probed = rng.integers(len(weight), size=(2, _PROBES))
-        self._probes = codes[0][probed[0]], codes[1][probed[1]]
+        self._probes = users.codes[probed[0]], items.codes[probed[1]]
         self._moments = np.zeros((2, _PROBES))
         self._count = 0
-        # Taken for nothing before the first draw, whatever the start: it is arbitrary.
+        # Where the vectors start is arbitrary: nothing is to be explained by it.
         self.rows = np.zeros(len(weight))
 
     def draw(self, residual: Floats, precision: float, rng: np.random.Generator) -> None:
@@ -118,14 +121,14 @@ class _Incidence:
         An entry for each row: its weight.
     """
 
-    def __init__(self, own: Codes, other: Codes, n_others: int, weight: Floats) -> None:
+    def __init__(self, own: Codes, other: Categories, weight: Floats) -> None:
         from scipy.sparse import csr_matrix
 
         self.known, places = np.unique(own, return_inverse=True)
         self._order = np.argsort(places, kind="stable")
         starts = np.concatenate([[0], np.cumsum(np.bincount(places))])
-        entries = (weight[self._order], other[self._order], starts)
-        self.weights: Any = csr_matrix(entries, shape=(len(self.known), n_others))
+        entries = (weight[self._order], other.codes[self._order], starts)
+        self.weights: Any = csr_matrix(entries, shape=(len(self.known), other.n_levels))
         self._filled: Any = self.weights.copy()
 
     def times(self, values: Floats) -> Any:

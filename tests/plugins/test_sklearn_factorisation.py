@@ -26,7 +26,7 @@ from automl_fuse.specs import (
 )
 from automl_fuse.testing import TickingDeadline
 from automl_fuse_sklearn.bayesian_factorisation import BAYESIAN_FACTORISATION as SPEC
-from automl_fuse_sklearn.gibbs import Effects, Line, sample
+from automl_fuse_sklearn.gibbs import Categories, Effects, Line, sample
 from automl_fuse_sklearn.mean_product import MeanProduct, truncated
 
 if TYPE_CHECKING:
@@ -294,7 +294,7 @@ def test_effects_are_shrunk_as_far_as_they_are_noise() -> None:
     def slope(effects: Floats) -> float:
         """Return the mean of sampled effects over that of the plain means of levels."""
         y = effects[codes] + noise
-        part, line = Effects(codes, 40, weight), Line(np.empty((200, 0)), weight)
+        part, line = Effects(Categories(codes, 40), weight), Line(np.empty((200, 0)), weight)
         deadline = TickingDeadline(seconds=FAR)
         sample(y - y.mean(), weight, [line, part], 300, deadline, np.random.default_rng(1))
         means = np.bincount(codes, y - y.mean()) / 5.0
