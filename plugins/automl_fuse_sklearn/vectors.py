@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 _START = 0.1
 """Deviation of the vectors at the start."""
+_SHRINKING_ROWS = 5.0
+"""Rows of 0 that every level has when effects are estimated to start with."""
 _MEAN_ROWS = 2.0
 """Levels that the prior of the mean of vectors counts for: Salakhutdinov and Mnih's beta."""
 _LEVELS_AT_ONCE = 4096
@@ -40,7 +42,7 @@ class Products:
     weight : array of shape (n_rows,)
         Sample weights.
     rank : int
-        Length of the vectors.
+        Length of the vectors, at least 2.
     history : int
         Most frequent levels of the other category by which those of a category are told apart:
         see ``History``. 0 for none.
@@ -70,20 +72,34 @@ class Products:
         )
         for side, (_, n_levels) in zip(self._sides, (users, items), strict=True):
             side.drawn = side.expected = rng.normal(scale=_START, size=(n_levels, rank))
+        self._is_fresh = True
         self._mean = MeanProduct(max(2 * rank, 16))
         probed = rng.integers(len(weight), size=(2, _PROBES))
         self._probes = users.codes[probed[0]], items.codes[probed[1]]
         self._moments = np.zeros((2, _PROBES))
         self._count = 0
-        # Where the vectors start is arbitrary: nothing is to be explained by it.
+        # Nothing, until the first draw has told what is there to be explained.
         self.rows = np.zeros(len(weight))
 
     def draw(self, residual: Floats, precision: float, rng: np.random.Generator) -> None:
         """See ``Component``."""
         first, second = self._sides
+        if self._is_fresh:
+            self._start(residual)
         first.draw(second.drawn, residual, precision, rng)
         second.draw(first.drawn, residual, precision, rng)
         self.rows = self._product(*self._codes)
+
+    def _start(self, residual: Floats) -> None:
+        """Begin with effects of items, then of users, each times a constant 1.
+
+        From there few draws are enough to predict well, should time be short.
+        """
+        self._is_fresh = False
+        for place, side in zip((1, 0), self._sides[::-1], strict=True):
+            effect = side.effects(residual)
+            residual = residual - effect[self._codes[place]]
+            side.drawn[:, 1 - place], side.drawn[:, place] = 1.0, effect
 
     def collect(self) -> None:
         """See ``Component``."""
@@ -147,6 +163,14 @@ class _Side:
         self._incidence, self._known = incidence, incidence.known
         self._unknown = np.setdiff1d(np.arange(n_levels), self._known)
         self._history = History(incidence.weights, history) if history else None
+
+    def effects(self, residual: Floats) -> Floats:
+        """Return the mean residual of each level, shrunk towards 0 as by so many rows more."""
+        effects = np.zeros(len(self.drawn))
+        sums = np.asarray(self._incidence.times(residual).sum(axis=1)).ravel()
+        rows = np.asarray(self._incidence.weights.sum(axis=1)).ravel()
+        effects[self._known] = sums / (rows + _SHRINKING_ROWS)
+        return effects
 
     def draw(
         self, others: Floats, residual: Floats, precision: float, rng: np.random.Generator

@@ -103,6 +103,16 @@ def test_pairs_that_were_not_rated_are_predicted() -> None:
     assert error(fitted(train), test) < 0.45
 
 
+def test_few_draws_are_no_worse_than_effects_that_add_up() -> None:
+    train, test = parts(ratings(), 1500)
+    user, item = train.X.values.astype(int).T
+    effect = np.bincount(item, train.y) / np.bincount(item)
+    own = np.bincount(user, train.y - effect[item]) / np.bincount(user)
+    user, item = test.X.values.astype(int).T
+    added = float(np.sqrt(np.mean((own[user] + effect[item] - test.y) ** 2)))
+    assert error(fitted(train, sweeps=2), test) < 1.05 * added
+
+
 def test_who_rated_an_item_tells_of_it() -> None:
     """Users like what most of what they rate is like; ratings are few, and noisy."""
     rng = np.random.default_rng(0)
