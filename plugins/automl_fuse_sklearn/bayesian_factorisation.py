@@ -140,7 +140,7 @@ BAYESIAN_FACTORISATION = LearnerSpec(
     space=space,
     portfolio=(
         Configuration(params={"rank": 8, "history": 512, "sweeps": 120}, merit=0.97),
-        Configuration(params={"rank": 16, "history": 512, "sweeps": 240}, merit=0.8),
+        Configuration(params={"rank": 16, "history": 512, "sweeps": 120}, merit=0.93),
     ),
     requires=("scipy.sparse", "scipy.special"),
     misfit=misfit,
