@@ -77,7 +77,7 @@ def sample(
     sweeps : int
         Times that all of them are drawn, if there is time; the first quarter is not counted.
     deadline : Deadline
-        Looked at after each.
+        Looked at after each: the last one is that after which there is no time for another.
     rng : numpy.random.Generator
         Source of randomness.
     """
@@ -93,12 +93,12 @@ def sample(
         if not is_binary:
             precision = _noise_precision(hidden - total, weight, rng)
         left = deadline.remaining()
-        affordable = done * (1.0 + left / max(start - left, 1e-9))
-        is_last = done == sweeps or deadline.expired()
-        if done > _BURN_IN * min(sweeps, affordable) or is_last:
+        each = max(start - left, 1e-9) / done
+        total_sweeps = min(sweeps, done + max(0, int(left / each)))
+        if done > _BURN_IN * total_sweeps or done == total_sweeps:
             for component in components:
                 component.collect()
-        if is_last:
+        if done == total_sweeps:
             break
 
 
