@@ -86,7 +86,7 @@ MODALITIES = {
         target="rating",
         metric="rmse",
         bar=0.92,
-        networks=("factorisation",),
+        networks=("bayesian_factorisation", "factorisation"),
         settings=Settings(task="regression"),
     ),
 }

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 def automl_fuse_learners() -> Sequence[LearnerSpec]:
     """Return the learners of this plugin."""
     from automl_fuse_sklearn import (
+        bayesian_factorisation,
         decision_tree,
         elastic_net,
         forest,
@@ -40,4 +41,5 @@ def automl_fuse_learners() -> Sequence[LearnerSpec]:
         forest.EXTRA_TREES,
         hist_gradient_boosting.HIST_GRADIENT_BOOSTING,
         mlp.MLP,
+        bayesian_factorisation.BAYESIAN_FACTORISATION,
     )

@@ -245,7 +245,7 @@ FACTORISATION = LearnerSpec(
                 "dropout": 0.3,
                 "averaging": 0.0,
             },
-            merit=0.95,
+            merit=0.55,
         ),
         Configuration(
             params={
@@ -257,7 +257,7 @@ FACTORISATION = LearnerSpec(
                 "dropout": 0.3,
                 "averaging": 0.99,
             },
-            merit=0.6,
+            merit=0.3,
         ),
     ),
     requires=("torch",),

@@ -150,6 +150,7 @@ def test_names_tasks_and_versions() -> None:
         "extra_trees",
         "hist_gradient_boosting",
         "mlp",
+        "bayesian_factorisation",
     }
     assert all(spec.api_version == 1 for spec in SPECS.values())
     assert Task.REGRESSION not in SPECS["naive_bayes"].tasks
