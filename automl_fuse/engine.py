@@ -15,6 +15,7 @@ from automl_fuse.fronts import BALANCED, QUALITY, Limits, check_preference
 from automl_fuse.memory import within_limit
 from automl_fuse.observers import JsonLog, Observers, ProgressLine, is_terminal
 from automl_fuse.preparation import prepare_run
+from automl_fuse.processes import give_back
 from automl_fuse.report import compressed_summary
 from automl_fuse.resuming import recall
 from automl_fuse.run import load_run, open_run, write_json
@@ -133,7 +134,10 @@ def fit(  # noqa: PLR0913 - each is an option of every run
         said, settings = past.completed(said, settings, has_y=y is not None)
     defaults = {"time_limit": SECONDS, "prefer": BALANCED}
     said = {name: defaults.get(name) if value is None else value for name, value in said.items()}
-    return _fit(said, y, settings or Settings(), past, watch)
+    try:
+        return _fit(said, y, settings or Settings(), past, watch)
+    finally:
+        give_back()
 
 
 def _fit(
@@ -190,6 +194,7 @@ def _begun(session: Session, prepared: Prepared, source: Source | None) -> Pipel
         known["transfer"] = offer.summary
         _warn(offer.notes)
     session.started(learners)
+    give_back()
     assembler = prepared.assembler(run, session.settings.seed)
     with STOP.heeded(), session.observers.failing_aloud():
         return _run(session, learners, assembler, known)

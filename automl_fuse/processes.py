@@ -19,6 +19,7 @@ __all__ = [
     "belonging",
     "end_group",
     "end_marked",
+    "give_back",
     "identity",
     "is_alive",
     "marked",
@@ -97,6 +98,16 @@ def proportional(pid: int) -> int:
     if "Pss_Anon" not in held:  # before Linux 5.9
         return held.get("Pss", 0)
     return held["Pss_Anon"] + held.get("Pss_Shmem", 0)
+
+
+def give_back() -> None:
+    """Give freed memory back to the system: the C library would keep that of the largest fit."""
+    if sys.platform == "linux":
+        import ctypes
+
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if trim is not None:  # it is glibc's
+            trim(0)
 
 
 def end_group(pid: int) -> None:

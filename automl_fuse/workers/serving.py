@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import faulthandler
 import os
 import queue
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import joblib
 
-from automl_fuse.processes import MARK, end_group, end_marked
+from automl_fuse.processes import MARK, end_group, end_marked, give_back
 from automl_fuse.run import RunDirectory
 from automl_fuse.specs import JobResult
 from automl_fuse.workers.wire import BEGUN, receive, send
@@ -61,7 +60,7 @@ def main(runner_path: str, proven: str) -> None:
         result = _run(runner, job)
         faulthandler.cancel_dump_traceback_later()
         send(results, result)
-        _give_back()
+        give_back()
 
 
 def _prepare(runner: Any, job: Job) -> None:
@@ -89,14 +88,6 @@ def _tell_if_late(job: Job) -> None:
     # A leak may have left no memory for the thread that this takes: the log then lacks that.
     with contextlib.suppress(RuntimeError):
         faulthandler.dump_traceback_later(max(job.seconds, 0.0) + _LATE)
-
-
-def _give_back() -> None:
-    """Give freed memory back to the system: the C library would keep that of the largest fit."""
-    if sys.platform == "linux":
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-        if trim is not None:  # it is glibc's
-            trim(0)
 
 
 def _next_job(jobs: queue.SimpleQueue[Any], imports: Iterator[None]) -> Any:
