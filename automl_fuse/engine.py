@@ -236,6 +236,7 @@ def _run(
         summary = sum_up(session, outcome, fused) | known
         full = assemble(fused, assembler, summary)
         ends["fuse"] = watch.seconds()
+        give_back()
         session.enters("compress")
         compressed = compress(session, assembler, fused, executor, learners, full)
     ends["compress"] = watch.seconds()
