@@ -354,8 +354,7 @@ def edits_repeatably(case: CompressorCase) -> None:
         for form, learner in case.learners.items():
             try:
                 left, right = (
-                    case.apply(edit, learner, case.train).predict(case.test)
-                    for _ in range(2)
+                    case.apply(edit, learner, case.train).predict(case.test) for _ in range(2)
                 )
             except PluginError:
                 continue

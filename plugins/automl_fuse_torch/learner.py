@@ -11,6 +11,7 @@ import numpy as np
 
 from automl_fuse.errors import PluginError
 from automl_fuse.specs import Earlier, FitContext, ForestModel, Params, Rows, Task
+from automl_fuse_torch.joint_model import JointModel
 from automl_fuse_torch.model import NetworkModel, TabularNetwork
 
 if TYPE_CHECKING:
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
 ENCODERS: Final = ("numbers", "codes", "cyclic_calendar", "ngrams")
 """What the learners read: they scale, fill and embed by themselves."""
 
-Model: TypeAlias = NetworkModel | ForestModel
-"""A trained network, or a constant."""
+Model: TypeAlias = NetworkModel | JointModel | ForestModel
+"""A trained network, several that were joined, or a constant."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,6 +150,16 @@ class NetworkLearner:
             valid=valid,
         )
         self._model = fit_many([task])[0]
+
+    @staticmethod
+    def joined(name: str, model: JointModel, context: FitContext) -> NetworkLearner:
+        """Return a fitted learner of networks that were joined."""
+        return NetworkLearner(name, {}, context)._with(model)
+
+    @property
+    def params(self) -> Params:
+        """The point of its space that it was built with."""
+        return self._params
 
     @property
     def model(self) -> Model:
