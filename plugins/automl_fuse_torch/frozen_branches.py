@@ -1,8 +1,8 @@
 """Networks that stay as they are, under one head in place of their own.
 
-What their last hidden layers tell is put side by side, and read by one layer: see ``concatenation``.
-It is fitted to the training rows of the fold and to copies of them, changed at random as when the
-networks were trained: those have seen the rows themselves often enough to know them by heart.
+What their last hidden layers tell is put side by side, and read by one layer: see
+``concatenation``. It is fitted to the training rows of the fold and to copies of them, changed at
+random as when the networks were trained: those may know the rows themselves by heart.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class FitHead:
         added = moved(lesson, context.seed, context.deadline)
         head = start[0] + added[0], start[1] + added[1]
         model = JointModel(networks.inputs, shape, shape.finished(networks.weights, head))
-        return NetworkLearner.joined("frozen_branches", model, context)
+        return NetworkLearner("frozen_branches", {}, context, model)
 
     def _lesson(
         self, networks: Networks, shape: Concatenation, train: Rows, context: FitContext

@@ -180,7 +180,7 @@ def _fitted(lesson: Lesson, penalty: float, start: Floats | None) -> Floats:
 
 
 def _ridge(lesson: Lesson, penalty: float) -> Floats:
-    """Return the head of values: features are centred on all rows, and the bias is not penalised."""
+    """Return the head of values; its biases are not penalised."""
     share = lesson.weight / lesson.weight.sum()
     design = np.column_stack([lesson.features, np.ones(len(share))])
     weighed = design * share[:, None]

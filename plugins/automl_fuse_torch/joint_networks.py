@@ -94,7 +94,7 @@ class TrainTogether:
                 mixture, tables, [member], recipe, context.deadline, Device.chosen()
             )
         model = JointModel(networks.inputs, mixture, mixture.finished(trained.weights))
-        return NetworkLearner.joined("joint_networks", model, context)
+        return NetworkLearner("joint_networks", {}, context, model)
 
 
 def _build(params: Params, _context: FusionContext) -> Compressor:

@@ -120,15 +120,19 @@ class NetworkLearner:
         A point of its space. ``epochs`` may be any number.
     context : FitContext
         Task, seed, threads and deadline.
+    model : JointModel, optional
+        Of a learner that is made fitted, and only predicts.
     """
 
-    def __init__(self, name: str, params: Params, context: FitContext) -> None:
+    def __init__(
+        self, name: str, params: Params, context: FitContext, model: JointModel | None = None
+    ) -> None:
         self._name = name
         self._params = params
-        self._context: FitContext | None = context
+        self._context: FitContext | None = context if model is None else None
         self._n_outputs = context.n_classes
         self._is_classification = context.task.is_classification
-        self._model: Model | None = None
+        self._model: Model | None = model
 
     def fit(self, train: Rows, valid: Rows | None) -> None:
         """Train on ``train``, and keep the state that was best on ``valid``.
@@ -150,11 +154,6 @@ class NetworkLearner:
             valid=valid,
         )
         self._model = fit_many([task])[0]
-
-    @staticmethod
-    def joined(name: str, model: JointModel, context: FitContext) -> NetworkLearner:
-        """Return a fitted learner of networks that were joined."""
-        return NetworkLearner(name, {}, context)._with(model)
 
     @property
     def params(self) -> Params:

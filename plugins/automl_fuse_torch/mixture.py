@@ -1,8 +1,8 @@
 """A mixture of networks with branches: a gate says for each row how much each of them counts.
 
 Jacobs, Jordan, Nowlan and Hinton (1991), "Adaptive mixtures of local experts", figure 1: the gate
-is a softmax, here of straight lines of the last hidden layers of all networks. The loss is that of their mixture
-plus those of the networks, each alone, so that none of them learns to lean on the others.
+is a softmax, here of straight lines of the last hidden layers of all networks. The loss is that of
+their mixture plus those of the networks, each alone, so that none learns to lean on the others.
 """
 
 from __future__ import annotations
