@@ -10,7 +10,7 @@ import numpy as np
 
 from automl_fuse.encoding import rows_of
 from automl_fuse.errors import PluginError
-from automl_fuse.specs import Part
+from automl_fuse.specs import Joint, Part
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,17 +24,37 @@ def read_by(models: Sequence[FoldModel]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(key for model in models for key in model.encoders))
 
 
-def learners_of(job: Job, models: Sequence[FoldModel]) -> list[Learner]:
-    """Return the learners of fold models that read the same features.
+def require_alike(job: Job, models: Sequence[FoldModel]) -> None:
+    """Refuse fold models that do not go together: to be edited, or joined.
 
     Raises
     ------
     PluginError
-        If they do not, or one has none.
+        If those of an edit read different features; if those of a joint were fitted to different
+        rows, classes or transforms of the target.
     """
-    learners = _fitted(job, models)
-    if len({model.encoders for model in models}) > 1:
-        raise PluginError(f"{job.source!r} and {job.others} do not read the same features.")
+    names = f"{job.source!r} and {job.others}"
+    if isinstance(job.edit, Joint):
+        if any(_terms(model) != _terms(models[0]) for model in models):
+            raise PluginError(
+                f"{names} were not fitted to the same rows, classes and transform of the target."
+            )
+    elif len({model.encoders for model in models}) > 1:
+        raise PluginError(f"{names} do not read the same features.")
+
+
+def learners_of(job: Job, models: Sequence[FoldModel]) -> list[Learner]:
+    """Return the learners of fold models.
+
+    Raises
+    ------
+    PluginError
+        If one has none.
+    """
+    learners = [model.learner.get() for model in models if model.learner is not None]
+    if len(learners) < len(models):
+        names = [job.source, *job.others]
+        raise PluginError(f"of {names} one had nothing to learn from in fold {job.fold}.")
     return learners
 
 
@@ -53,29 +73,14 @@ def parts_of(job: Job, models: Sequence[FoldModel], widths: Mapping[str, int]) -
     Raises
     ------
     PluginError
-        If they were fitted to different rows, classes or transforms of the target, or one has no
-        learner.
+        If one has no learner.
     """
-    learners = _fitted(job, models)
-    if any(_terms(model) != _terms(models[0]) for model in models[1:]):
-        raise PluginError(
-            f"{job.source!r} and {job.others} were not fitted to the same rows, classes and "
-            "transform of the target."
-        )
     ends = dict(zip(widths, accumulate(widths.values()), strict=True))
     places = {key: np.arange(ends[key] - width, ends[key]) for key, width in widths.items()}
     return [
         Part(learner=learner, columns=_beside([places[key] for key in model.encoders]))
-        for learner, model in zip(learners, models, strict=True)
+        for learner, model in zip(learners_of(job, models), models, strict=True)
     ]
-
-
-def _fitted(job: Job, models: Sequence[FoldModel]) -> list[Learner]:
-    learners = [model.learner.get() for model in models if model.learner is not None]
-    if len(learners) < len(models):
-        names = [job.source, *job.others]
-        raise PluginError(f"of {names} one had nothing to learn from in fold {job.fold}.")
-    return learners
 
 
 def _terms(model: FoldModel) -> tuple[object, ...]:

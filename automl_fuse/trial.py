@@ -8,7 +8,7 @@ import pickle
 import traceback
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -20,10 +20,10 @@ from automl_fuse.features import with_stored_objects
 from automl_fuse.folds import seed_of
 from automl_fuse.host import Plugins, discover
 from automl_fuse.hyperparameters import learner_params
-from automl_fuse.joining import learners_of, parts_of, read_by
+from automl_fuse.joining import learners_of, parts_of, read_by, require_alike
 from automl_fuse.members import FoldModel, Stored
 from automl_fuse.schooling import School
-from automl_fuse.specs import ALL_ROWS, FitContext, JobResult, Joint, Learner, Matrix, Rows
+from automl_fuse.specs import ALL_ROWS, FitContext, JobResult, Joint, Matrix, Rows
 from automl_fuse.targets import TargetScale, transform_of
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from automl_fuse.folds import Fold
     from automl_fuse.run import RunDirectory
-    from automl_fuse.specs import Array, Floats, Job, LearnerSpec
+    from automl_fuse.specs import Array, Floats, Job, Learner, LearnerSpec
 
 __all__ = ["FoldRunner", "PluginChoice", "TrialData"]
 
@@ -217,6 +217,7 @@ class FoldRunner:
             if not path.exists():
                 raise RunError(f"{path} is missing: there is no model of {name!r} to edit.")
             found.append(self._run.seals.load(path))
+        require_alike(job, found)
         return found
 
     def _remade(
@@ -232,7 +233,9 @@ class FoldRunner:
         if isinstance(job.edit, Joint):
             return self._joined(job, job.edit, sources, rows, deadline)
         learners = learners_of(job, sources)
-        edited = _learner(job.edit.name, job.edit.edit(learners[0], rows, *learners[1:]))
+        edited = _learner(
+            f"edit {job.edit.name!r}", job.edit.edit(learners[0], rows, *learners[1:])
+        )
         return replace(first, learner=Stored(edited))
 
     def _joined(
@@ -247,7 +250,7 @@ class FoldRunner:
         encoders, first = read_by(sources), sources[0]
         parts = parts_of(job, sources, self._encoder.widths(job.fold, encoders, deadline))
         context = replace(self._context(job, first.classes, deadline), earlier=None)
-        joined = _learner(joint.name, joint.join(parts, rows, context))
+        joined = _learner(f"joint {joint.name!r}", joint.join(parts, rows, context))
         return _corrected(replace(first, encoders=encoders, learner=Stored(joined)), rows)
 
     def _unfitted(
@@ -321,13 +324,12 @@ class FoldRunner:
         return tuple((counts / counts.sum()).tolist())
 
 
-def _learner(proposal: str, made: object) -> Learner:
+def _learner(maker: str, made: Any) -> Learner:
     """Refuse what is no fitted learner."""
-    if not isinstance(made, Learner):
-        raise PluginError(
-            f"proposal {proposal!r} returned {made!r}: it must return a fitted learner."
-        )
-    return made
+    if not callable(getattr(made, "predict", None)):
+        raise PluginError(f"{maker} returned {made!r}: it must return a fitted learner.")
+    learner: Learner = made
+    return learner
 
 
 def _restated(y: Array, model: FoldModel) -> Array:

@@ -89,7 +89,7 @@ class CompressorCase:
             forms=("forest", "network", "network", "forest", "forest"),
             students=_STUDENTS,
             kin=("a", "b", "", "a", "a"),
-            terms=("a", "a", "a", "b", "a"),
+            terms=("a", "a", "b", "b", "a"),
         )
 
     @cached_property
