@@ -28,7 +28,6 @@ from modalities import MODALITIES, ROOT, tables
 from sklearn.metrics import accuracy_score, log_loss
 from sklearn.model_selection import StratifiedKFold
 
-from automl_fuse import Settings
 from automl_fuse.budget import Deadline
 from automl_fuse.encoding import FoldEncoder
 from automl_fuse.folds import Fold
