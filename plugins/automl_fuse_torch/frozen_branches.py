@@ -8,6 +8,7 @@ random as when the networks were trained: those may know the rows themselves by 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -36,8 +37,10 @@ if TYPE_CHECKING:
 
 _PIECE: Final = 256
 """Rows whose features are computed at once."""
-_MOST_ROWS: Final = 20_000
-"""Training rows that the head is fitted to, at most, copies not counted."""
+_MOST_ROWS: Final = 40_000
+"""Rows that the head is fitted to, copies counted, at most."""
+_LEAST_ROWS: Final = 1_000
+"""Training rows among them, if there are as many."""
 _FORWARD: Final = 0.02
 """Time of a pass over the rows that learns nothing, against that of fitting the networks."""
 _FITTING: Final = 0.1
@@ -86,7 +89,7 @@ class FitHead:
         from automl_fuse_torch.fitting import targets_of, weights_of
 
         order = np.random.default_rng(context.seed).permutation(len(train.y))
-        rows = np.sort(order[:_MOST_ROWS])
+        rows = np.sort(order[: max(_LEAST_ROWS, _MOST_ROWS // (1 + self.copies))])
         tables = networks.inputs.tables(train.X.values[rows])
         features, source = _features(networks, shape, tables, self.copies, context)
         weight, bias = shape.start(networks.weights)
@@ -125,20 +128,19 @@ def _features(
     ]
     noise = Noise([0.0], [context.seed], device)
     n_rows = len(next(iter(tables.values())))
-    made, source = [], []
-    for number in range(1 + copies):
-        if number and context.deadline.expired():
+    made: list[Floats] = []
+    for number, start in product(range(1 + copies), range(0, n_rows, _PIECE)):
+        if made and context.deadline.expired():
             break
-        for start in range(0, n_rows, _PIECE):
-            piece = {
-                name: device.tensor(table[None, start : start + _PIECE])
-                for name, table in tables.items()
-            }
-            with torch.no_grad():
-                found = shape.features(weights, piece, noise if number else NoNoise())
-            made.append(found[0].double().cpu().numpy())
-        source.append(np.arange(n_rows))
-    return np.concatenate(made), np.concatenate(source)
+        piece = {
+            name: device.tensor(table[None, start : start + _PIECE])
+            for name, table in tables.items()
+        }
+        with torch.no_grad():
+            found = shape.features(weights, piece, noise if number else NoNoise())
+        made.append(found[0].double().cpu().numpy())
+    features = np.concatenate(made)
+    return features, np.arange(len(features)) % n_rows
 
 
 def _build(params: Params, _context: FusionContext) -> Compressor:

@@ -72,7 +72,7 @@ def moved(lesson: Lesson, seed: int, deadline: Deadline) -> tuple[Floats, Floats
     seed : int
         Of the folds that choose the penalty.
     deadline : Deadline
-        Once it has passed, penalties that have not been tried are not chosen.
+        Once it has passed, the head is moved no farther.
     """
     centre = np.average(lesson.features, axis=0, weights=lesson.weight)
     spread = lesson.features.std(axis=0)
@@ -82,7 +82,7 @@ def moved(lesson: Lesson, seed: int, deadline: Deadline) -> tuple[Floats, Floats
     if penalty is None:
         n_features, n_outputs = lesson.features.shape[1], lesson.start.shape[1]
         return np.zeros((n_features, n_outputs)), np.zeros(n_outputs)
-    found = _fitted(standard, penalty, None)
+    found = _fitted(standard, penalty, None, deadline)
     weight = found[:-1] / scale[:, None]
     return weight, found[-1] - centre @ weight
 
@@ -99,7 +99,7 @@ def _chosen(lesson: Lesson, seed: int, deadline: Deadline) -> float | None:
         for (train, _), start in zip(splits, before, strict=True):
             if deadline.expired():
                 return best
-            heads.append(_fitted(lesson.rows(train), penalty, start))
+            heads.append(_fitted(lesson.rows(train), penalty, start, deadline))
         loss = _loss_of_all(lesson, splits, heads)
         if loss < least:
             best, least = penalty, loss
@@ -150,7 +150,7 @@ def _log_softmax(scores: Floats) -> Floats:
 # --------------------------------------------------------------------------- fitting
 
 
-def _fitted(lesson: Lesson, penalty: float, start: Floats | None) -> Floats:
+def _fitted(lesson: Lesson, penalty: float, start: Floats | None, deadline: Deadline) -> Floats:
     """Return the head (n_features + 1, n_outputs) to add, its biases last, for one penalty."""
     if not lesson.is_classification:
         return _ridge(lesson, penalty)
@@ -168,11 +168,16 @@ def _fitted(lesson: Lesson, penalty: float, start: Floats | None) -> Floats:
         distance = 0.5 * penalty * float(np.square(head[:-1]).sum())
         return float(-(share * lesson.goal * likely).sum()) + distance, slope.ravel()
 
+    def look(_: Floats) -> None:
+        if deadline.expired():
+            raise StopIteration
+
     found = minimize(
         loss_and_slope,
         first.ravel(),
         jac=True,
         method="L-BFGS-B",
+        callback=look,
         options={"maxiter": _STEPS},
     )
     result: Floats = found.x.reshape(shape)
