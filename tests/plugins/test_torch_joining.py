@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
+import types
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +15,14 @@ import pytest
 
 import automl_fuse
 import automl_fuse_torch
-from automl_fuse import Settings
+from automl_fuse import Settings, hookimpl
 from automl_fuse.errors import PluginError
 from automl_fuse.specs import (
+    ALL_TASKS,
     Block,
     FitContext,
     FusionContext,
+    FusionSpec,
     Joint,
     Kind,
     Matrix,
@@ -406,37 +409,67 @@ def test_what_cannot_be_joined_says_why(name: str, parts: list[Part], rows: Rows
 # --------------------------------------------------------------------------- whole runs
 
 
+class Everyone:
+    """A fusion of all members alike: which ones are joined must not hang on chance."""
+
+    def __init__(self, *_: Any) -> None:
+        self.weights = np.ones(0)
+
+    def fit(self, oof: Array, *_: Any) -> None:
+        self.weights = np.full(len(oof), 1.0 / len(oof))
+
+    def combine(self, predictions: Array) -> Array:
+        mean: Array = predictions.mean(axis=0)
+        return mean
+
+    def to_onnx(self, graph: Any, tensors: Any) -> Any:
+        return graph.weighted_sum(list(tensors), self.weights.tolist())
+
+
+@pytest.fixture
+def everyone(monkeypatch: pytest.MonkeyPatch) -> str:
+    module = types.ModuleType("everyone_plugin")
+
+    @hookimpl
+    def automl_fuse_fusions() -> list[FusionSpec]:
+        return [FusionSpec(name="everyone", api_version=1, tasks=ALL_TASKS, build=Everyone)]
+
+    module.automl_fuse_fusions = automl_fuse_fusions  # type: ignore[attr-defined]
+    Everyone.__module__ = "everyone_plugin"
+    module.Everyone = Everyone  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "everyone_plugin", module)
+    return "everyone_plugin"
+
+
 @pytest.mark.timeout(280)
-def test_networks_of_a_run_are_joined_and_become_one_file(tmp_path: Path) -> None:
+def test_networks_of_a_run_are_joined_and_become_one_file(everyone: str, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    y = rng.integers(2, size=160)
+    first, second = rng.integers(2, size=(2, 160))
     left = np.arange(6) < 3
     frame = pd.DataFrame(
         {
-            "series": [rng.normal(size=10) + 0.5 * k for k in y],
-            "image": [(150 * rng.random((6, 6)) + 50 * k * left).astype(np.uint8) for k in y],
-            "y": np.array(["no", "yes"])[y],
+            "series": [0.5 * rng.normal(size=10) + k for k in first],
+            "image": [(100 * rng.random((6, 6)) + 90 * k * left).astype(np.uint8) for k in second],
+            "y": np.array(["a", "b", "c", "d"])[first + 2 * second],
         }
     )
     settings = Settings(
         learners=("sequence_rnn", "image_cnn"),
         compressors=("joint_networks", "frozen_branches"),
         kinds={"series": "sequence", "image": "image"},
-        fusions=("average",),
+        plugins=(everyone,),
+        fusions=("everyone",),
         folds=2,
         max_trials=2,
         workers=1,
         executor="inline",
-        output=str(tmp_path / "run"),
     )
     model = automl_fuse.fit(frame, target="y", time_limit=120, settings=settings)
     told = model.report["compression"]
     assert told["failures"] == []
     for name in ("joint_networks", "frozen_branches"):
         assert any(made.startswith(name) for made in told["made"]), told["made"]
-    shown = [
-        name for name in model.front().pipeline if "joint_networks" in name or "frozen" in name
-    ]
+    shown = [n for n in model.front().pipeline if n.startswith(("joint_networks", "frozen"))]
     assert shown, model.front()
     for name in shown:
         pipeline = model.named(name)
