@@ -1,4 +1,4 @@
-"""Which students, edits and refits are tried: portfolios first, then Optuna's choices."""
+"""Which students, edits, joints and refits are tried: portfolios first, then Optuna's choices."""
 
 from __future__ import annotations
 

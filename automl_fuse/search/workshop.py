@@ -1,4 +1,4 @@
-"""Makes what compressors propose: students, edited members, models refitted on all rows."""
+"""Makes what compressors propose: students, edited and joined members, models of all rows."""
 
 from __future__ import annotations
 
