@@ -128,7 +128,7 @@ SPEC = CompressorSpec(
     build=_build,
     space=space,
     portfolio=(
-        Configuration(params=_point(UNLIKE, 2, 8), merit=0.95),
+        Configuration(params=_point(UNLIKE, 2, 8), merit=0.94),
         Configuration(params=_point(UNLIKE, 3, 8), merit=0.85),
         Configuration(params=_point(HEAVIEST, 2, 8), merit=0.75),
     ),
