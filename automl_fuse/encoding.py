@@ -202,6 +202,10 @@ class FoldEncoder:
             valid.append((key, features[1]))
         return locked(beside(train, len(split.train))), locked(beside(valid, len(split.valid)))
 
+    def widths(self, fold: int, keys: tuple[str, ...], deadline: Deadline) -> dict[str, int]:
+        """Return how many features each of these encoders gives in a fold."""
+        return {key: len(self._features(fold, key, deadline)[0].names) for key in keys}
+
     def of_others(
         self,
         columns: Columns,

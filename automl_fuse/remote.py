@@ -72,12 +72,13 @@ class RemoteFolds:
         """
         root = self._run.root
         reads = [path for path in _files_read(job, self._run) if path.is_file()]
-        source = self._run.fold_model(job.source, job.fold).name
+        sources = () if job.edit is None else (job.source, *job.others)
+        models = [self._run.fold_model(name, job.fold).name for name in sources]
         return Errand(
             job=job,
             reads=tuple(path.relative_to(root).as_posix() for path in reads),
             known=self._known.get(job.fold, ()),
-            expects=self._used.get(source, ()) if job.edit is not None else (),
+            expects=tuple(dict.fromkeys(file for m in models for file in self._used.get(m, ()))),
         )
 
     def content(self, name: str) -> bytes:

@@ -8,7 +8,7 @@ import pickle
 import traceback
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -20,9 +20,10 @@ from automl_fuse.features import with_stored_objects
 from automl_fuse.folds import seed_of
 from automl_fuse.host import Plugins, discover
 from automl_fuse.hyperparameters import learner_params
+from automl_fuse.joining import learners_of, parts_of, read_by, require_alike
 from automl_fuse.members import FoldModel, Stored
 from automl_fuse.schooling import School
-from automl_fuse.specs import ALL_ROWS, FitContext, JobResult, Matrix, Rows
+from automl_fuse.specs import ALL_ROWS, FitContext, JobResult, Joint, Matrix, Rows
 from automl_fuse.targets import TargetScale, transform_of
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
     from automl_fuse.folds import Fold
     from automl_fuse.run import RunDirectory
-    from automl_fuse.specs import Array, Floats, Job, LearnerSpec
+    from automl_fuse.specs import Array, Floats, Job, Learner, LearnerSpec
 
 __all__ = ["FoldRunner", "PluginChoice", "TrialData"]
 
@@ -156,11 +157,11 @@ class FoldRunner:
         spec = self._plugins.learners[job.learner]
         # Costs are predicted without what happens once in a worker.
         watch = Stopwatch()
-        source = None if job.edit is None else self._source(job)
-        encoders = self._encoders(job, spec) if source is None else source.encoders
+        sources = self._sources(job)
+        encoders = read_by(sources) if sources else self._encoders(job, spec)
         train, valid = self._encoder.of_fold(job.fold, encoders, deadline)
-        if source is not None:
-            model = self._edited(job, source, train)
+        if sources:
+            model = self._remade(job, sources, train, deadline)
         else:
             model = self._fitted(job, spec, encoders, (train, valid), deadline)
         content = pickle.dumps(model, protocol=pickle.HIGHEST_PROTOCOL)
@@ -206,32 +207,51 @@ class FoldRunner:
         model.learner.get().fit(train, held_out)
         return _corrected(model, rows[0])
 
-    def _source(self, job: Job, name: str = "") -> FoldModel:
-        """Return the fold model that is to be edited, or that of another member by its name."""
-        name = name or job.source
-        path = self._run.fold_model(name, job.fold)
-        if not path.exists():
-            raise RunError(f"{path} is missing: there is no model of {name!r} to edit.")
-        source: FoldModel = self._run.seals.load(path)
-        return source
+    def _sources(self, job: Job) -> list[FoldModel]:
+        """Return the fold models that are to be edited or joined; none if the job fits one."""
+        if job.edit is None:
+            return []
+        found: list[FoldModel] = []
+        for name in (job.source, *job.others):
+            path = self._run.fold_model(name, job.fold)
+            if not path.exists():
+                raise RunError(f"{path} is missing: there is no model of {name!r} to edit.")
+            found.append(self._run.seals.load(path))
+        require_alike(job, found)
+        return found
 
-    def _edited(self, job: Job, source: FoldModel, train: Matrix) -> FoldModel:
-        """Return the fold model of the source with its learner changed."""
-        if source.learner is None or job.edit is None:
-            return source
-        split = self._split(source)
-        y = _restated(self._data.y[split.train], source)
+    def _remade(
+        self, job: Job, sources: Sequence[FoldModel], train: Matrix, deadline: Deadline
+    ) -> FoldModel:
+        """Return the first of these fold models edited, or joined with the others."""
+        first = sources[0]
+        if first.learner is None or job.edit is None:
+            return first
+        split = self._split(first)
+        y = _restated(self._data.y[split.train], first)
         rows = Rows(X=train, y=y, weight=self._data.weights(split.train))
-        others = [self._source(job, name) for name in job.others]
-        if any(m.learner is None or m.encoders != source.encoders for m in others):
-            raise PluginError(f"{job.source!r} and {job.others} do not read the same features.")
-        learners = [model.learner.get() for model in others if model.learner is not None]
-        edited = job.edit.edit(source.learner.get(), rows, *learners)
-        if not callable(getattr(edited, "predict", None)):
-            raise PluginError(
-                f"edit {job.edit.name!r} returned {edited!r}: it must return a fitted learner."
-            )
-        return replace(source, learner=Stored(edited))
+        if isinstance(job.edit, Joint):
+            return self._joined(job, job.edit, sources, rows, deadline)
+        learners = learners_of(job, sources)
+        edited = _learner(
+            f"edit {job.edit.name!r}", job.edit.edit(learners[0], rows, *learners[1:])
+        )
+        return replace(first, learner=Stored(edited))
+
+    def _joined(
+        self,
+        job: Job,
+        joint: Joint,
+        sources: Sequence[FoldModel],
+        rows: Rows,
+        deadline: Deadline,
+    ) -> FoldModel:
+        """Return one model of several, which reads what any of them does."""
+        encoders, first = read_by(sources), sources[0]
+        parts = parts_of(job, sources, self._encoder.widths(job.fold, encoders, deadline))
+        context = replace(self._context(job, first.classes, deadline), earlier=None)
+        joined = _learner(f"joint {joint.name!r}", joint.join(parts, rows, context))
+        return _corrected(replace(first, encoders=encoders, learner=Stored(joined)), rows)
 
     def _unfitted(
         self,
@@ -302,6 +322,14 @@ class FoldRunner:
             return (float(np.average(y, weights=weight)),)
         counts = np.bincount(y, weights=weight, minlength=self._data.n_classes)
         return tuple((counts / counts.sum()).tolist())
+
+
+def _learner(maker: str, made: Any) -> Learner:
+    """Refuse what is no fitted learner."""
+    if not callable(getattr(made, "predict", None)):
+        raise PluginError(f"{maker} returned {made!r}: it must return a fitted learner.")
+    learner: Learner = made
+    return learner
 
 
 def _restated(y: Array, model: FoldModel) -> Array:

@@ -23,6 +23,7 @@ from automl_fuse.specs import (
     Edit,
     EncoderSpec,
     Job,
+    Joint,
     Kind,
     LearnerSpec,
     Matrix,
@@ -290,6 +291,111 @@ def test_an_edit_that_cannot_be_made_says_why(run):
     ran(runner, job_of(member="source"))
     nothing = Edit(name="nothing", member=0, edit=lambda learner, rows: None)
     assert "edit 'nothing' returned None" in runner(job_of(edit=nothing, source="source")).error
+
+
+# --------------------------------------------------------------------------- joints
+
+
+class Squares(Plain):
+    """Gives the squares of numbers."""
+
+    def transform(self, columns):
+        plain = super().transform(columns)
+        return Matrix.numbers(plain.values**2, [f"{name} squared" for name in plain.names])
+
+
+WIDE = SimpleNamespace(
+    learners={
+        "soft": spec_of("soft"),
+        "squares": spec_of("squares", encoders=("squares",)),
+        "both": spec_of("both", encoders=("squares", "plain")),
+    },
+    encoders={
+        **PLUGINS.encoders,
+        "squares": EncoderSpec(
+            name="squares",
+            api_version=1,
+            kinds=frozenset({Kind.NUMERIC}),
+            build=lambda context: Squares(),
+        ),
+    },
+)
+JOINED = []
+
+
+def join(parts, train, context):
+    JOINED.append(SimpleNamespace(parts=parts, train=train, context=context))
+    return Doubled(parts[0].learner)
+
+
+JOINT = Joint(name="j", members=(0, 1, 2), join=join)
+
+
+def joint_job(**changes):
+    fields = {
+        "member": "joined",
+        "edit": JOINT,
+        "source": "m-soft",
+        "others": ("m-squares", "m-both"),
+    }
+    return job_of(**{**fields, **changes})
+
+
+@pytest.mark.parametrize("fold", [1, ALL_ROWS])
+def test_a_joint_model_reads_what_any_of_its_parts_does(run, fold):
+    data = data_of(Task.REGRESSION, weight=np.linspace(1, 2, N))
+    runner = runner_of(data, run, WIDE)
+    fits = [
+        ran(runner, job_of(member=f"m-{name}", learner=name, fold=fold))[1]
+        for name in ("soft", "squares", "both")
+    ]
+    JOINED.clear()
+    result = runner(joint_job(fold=fold))
+    assert not result.error
+    (given,) = JOINED
+    for part, fit in zip(given.parts, fits, strict=True):
+        assert (given.train.X.values[:, part.columns] == fit.train.X.values).all()
+        assert [given.train.X.names[i] for i in part.columns] == list(fit.train.X.names)
+    assert given.train.X.values.shape[1] == 4
+    assert (given.train.y == fits[0].train.y).all()
+    assert given.train.weight == pytest.approx(fits[0].train.weight)
+    assert given.context.task is Task.REGRESSION
+    assert given.context.earlier is None
+    assert given.context.deadline.remaining() > 0
+    model = run.seals.load(run.fold_model("joined", fold))
+    assert model.encoders == ("plain", "squares")
+    assert result.predictions.shape == ((0, 1) if fold == ALL_ROWS else (20, 1))
+
+
+def test_a_joint_model_of_logarithms_is_corrected_by_what_it_predicts(run):
+    runner = runner_of(heavy_tailed(), run, WIDE)
+    for name in ("soft", "squares"):
+        ran(runner, job_of(member=f"m-{name}", learner=name, params=LOGS))
+    result = runner(joint_job(params=LOGS, others=("m-squares",)))
+    assert not result.error
+    source, joined = (run.seals.load(run.fold_model(m, 0)) for m in ("m-soft", "joined"))
+    assert joined.target.offset == source.target.offset
+    twice = 2.0 * source.learner.get().predict(JOINED[-1].train.X)
+    expected = source.target.corrected(JOINED[-1].train.y, twice, None)
+    assert joined.target.factor == pytest.approx(expected.factor)
+
+
+def test_parts_that_were_told_otherwise_are_not_joined(run):
+    data = heavy_tailed()
+    runner = runner_of(data, run, WIDE)
+    ran(runner, job_of(member="m-soft"))
+    ran(runner, job_of(member="few", learner="squares", max_rows=10))
+    ran(runner, job_of(member="logs", learner="squares", params=LOGS))
+    for other in ("few", "logs"):
+        error = runner(joint_job(others=(other,))).error
+        assert "not fitted to the same rows, classes and transform" in error
+    assert "no model of 'none'" in runner(joint_job(others=("none",))).error
+    silent = replace(JOINT, join=lambda parts, train, context: None)
+    ran(runner, job_of(member="m-squares", learner="squares"))
+    assert "joint 'j' returned None" in runner(joint_job(edit=silent, others=("m-squares",))).error
+    edit = Edit(name="double", member=0, edit=double)
+    error = runner(joint_job(edit=edit, others=("m-squares",))).error
+    assert "do not read the same features" in error
 
 
 # --------------------------------------------------------------------------- samples of rows

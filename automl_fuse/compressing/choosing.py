@@ -269,8 +269,8 @@ class Choosing:
 
 def _short(name: str) -> str:
     """Return a name of bearable length that still tells one mixture from another."""
-    if len(name) <= LONGEST_NAME:
-        return name
     parts = name.split(" + ")
+    if len(name) <= LONGEST_NAME or len(parts) == 1:
+        return name
     digest = hashlib.sha256(name.encode()).hexdigest()[:6]
     return f"{parts[0]} + {len(parts) - 1} more ({digest})"

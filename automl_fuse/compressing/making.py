@@ -1,4 +1,4 @@
-"""Carries out what compressors propose: students, edits, and models of all rows."""
+"""Carries out what compressors propose: students, edits, joints, and models of all rows."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ class Making:
     Attributes
     ----------
     made : list of FinishedMember
-        Students and edits that were finished.
+        Students, edits and joints that were finished.
     selections : list of Selection
         Sets of members that were proposed.
     failures : list of TrialFailure
-        Compressors, students and edits that failed.
+        Compressors, and what they proposed, that failed.
     """
 
     def __init__(self, stage: Stage, learners: Sequence[LearnerSpec], prices: PriceList) -> None:

@@ -122,6 +122,7 @@ class Stage:
             forms=tuple(self._form_of(member) for member in kept),
             students=tuple(spec.name for spec in learners),
             kin=tuple(self._kin_of(member) for member in kept),
+            terms=tuple(_terms_of(member) for member in kept),
         )
 
     def _kin_of(self, member: FinishedMember) -> str:
@@ -130,8 +131,7 @@ class Stage:
         kin = getattr(model.learner and model.learner.get(), "kin", str)()
         if not kin:
             return ""
-        transform = member.params.get(TARGET, "")
-        return f"{member.learner} {kin} {transform} {member.max_rows} {model.encoders}"
+        return f"{member.learner} {kin} {_terms_of(member)} {model.encoders}"
 
     def _form_of(self, member: FinishedMember) -> str:
         stored = self.assembler.model(member.name, member.folds[0]).learner
@@ -139,3 +139,8 @@ class Stage:
         if isinstance(form, NetworkModel):
             return "network" if len(form.layers) > 1 else "line"
         return "forest" if isinstance(form, ForestModel) else ""
+
+
+def _terms_of(member: FinishedMember) -> str:
+    """Return what tells the rows, and the terms of the target, that a member was fitted to."""
+    return f"{member.params.get(TARGET, '')} {member.max_rows}"

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from automl_fuse.errors import PluginError
-from automl_fuse.specs import Edit, Proposal, Refit, Selection, Student
+from automl_fuse.specs import Edit, Joint, Proposal, Refit, Selection, Student
 
 if TYPE_CHECKING:
     from automl_fuse.specs import CompressorSpec, FusionContext, Params, Teacher
@@ -57,10 +57,32 @@ def _checked(compressor: str, proposal: Proposal, teacher: Teacher) -> Proposal:
         others = proposal.others if isinstance(proposal, Edit) else ()
         _require_members(name, (proposal.member, *others), n_members)
         return replace(proposal, name=name)
+    if isinstance(proposal, Joint):
+        _require_joinable(name, proposal, teacher)
+        return replace(proposal, name=name)
     raise PluginError(
         f"Compressor {compressor!r} proposed {proposal!r}: it must be a Selection, Refit, "
-        "Student or Edit."
+        "Student, Edit or Joint."
     )
+
+
+def _require_joinable(name: str, joint: Joint, teacher: Teacher) -> None:
+    members = joint.members
+    _require_members(name, members, len(teacher.shares))
+    if len(set(members)) < max(2, len(members)):
+        raise PluginError(
+            f"Compressor proposal {name!r} joins the members {members}: they must be two or more, "
+            "each once."
+        )
+    if not teacher.terms or len({teacher.terms[member] for member in members}) > 1:
+        raise PluginError(
+            f"Compressor proposal {name!r} joins the members {members}, which were fitted to "
+            "different rows or transforms of the target: join those of equal Teacher.terms."
+        )
+    if joint.effort <= 0.0:
+        raise PluginError(
+            f"Compressor proposal {name!r} has the effort {joint.effort}: it must be above 0."
+        )
 
 
 def _require_members(name: str, members: tuple[int, ...], n_members: int) -> None:

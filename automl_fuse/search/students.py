@@ -1,4 +1,4 @@
-"""Which students, edits and refits are tried: portfolios first, then Optuna's choices."""
+"""Which students, edits, joints and refits are tried: portfolios first, then Optuna's choices."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from automl_fuse.hyperparameters import learner_params
 from automl_fuse.search.outcome import TrialFailure
 from automl_fuse.search.studies import Study
 from automl_fuse.search.workshop import Made, Order
-from automl_fuse.specs import Edit, Refit, Selection, Student, no_space
+from automl_fuse.specs import Edit, Joint, Refit, Selection, Student, no_space
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -172,6 +172,8 @@ class Orders:
     def _order(self, proposal: Proposal) -> Order:
         if isinstance(proposal, Student):
             return self._student(proposal)
+        if isinstance(proposal, Joint):
+            return self._joint(proposal)
         assert isinstance(proposal, Refit | Edit)  # noqa: S101 - selections are kept apart
         member = self._members[proposal.member]
         known: dict[str, Any] = {
@@ -179,9 +181,9 @@ class Orders:
             "params": member.params,
             "max_rows": member.max_rows,
         }
-        each = member.fit_seconds / max(1, len(member.folds))
         if isinstance(proposal, Refit):
-            return Order(name=member.name, folds=(), seconds=1.3 * each, **known)
+            seconds = 1.3 * _fold_seconds(member)
+            return Order(name=member.name, folds=(), seconds=seconds, **known)
         named = member.name in proposal.name
         return Order(
             name=_file_name(proposal.name if named else f"{proposal.name} {member.name}"),
@@ -190,6 +192,20 @@ class Orders:
             source=member.name,
             others=tuple(self._members[position].name for position in proposal.others),
             **known,
+        )
+
+    def _joint(self, proposal: Joint) -> Order:
+        first, *others = (self._members[position] for position in proposal.members)
+        return Order(
+            name=_file_name(proposal.name),
+            learner=first.learner,
+            params=first.params,
+            folds=first.folds,
+            seconds=proposal.effort * sum(map(_fold_seconds, (first, *others))),
+            edit=proposal,
+            source=first.name,
+            others=tuple(member.name for member in others),
+            max_rows=first.max_rows,
         )
 
     def _student(self, proposal: Student) -> Order:
@@ -209,6 +225,11 @@ class Orders:
     @property
     def _n_folds(self) -> int:
         return max((max(member.folds) + 1 for member in self._members), default=0)
+
+
+def _fold_seconds(member: FinishedMember) -> float:
+    """Return how long a fold of a member took to fit."""
+    return member.fit_seconds / max(1, len(member.folds))
 
 
 def _file_name(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Makes what compressors propose: students, edited members, models refitted on all rows."""
+"""Makes what compressors propose: students, edited and joined members, models of all rows."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from automl_fuse.specs import ALL_ROWS, Job, JobResult
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from automl_fuse.specs import Array, Deadline, Edit, Executor, Floats, Params, Student
+    from automl_fuse.specs import Array, Deadline, Edit, Executor, Floats, Joint, Params, Student
     from automl_fuse.trial import TrialData
 
 POLL_SECONDS = 0.1
@@ -50,7 +50,7 @@ class Order:
     folds: tuple[int, ...]
     seconds: float = 0.0
     student: Student | None = None
-    edit: Edit | None = None
+    edit: Edit | Joint | None = None
     source: str = ""
     others: tuple[str, ...] = ()
     all_rows: bool = True

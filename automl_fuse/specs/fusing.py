@@ -10,7 +10,8 @@ from automl_fuse.specs.space import Configuration, Space, no_space
 from automl_fuse.specs.words import Array, Floats, Params, Task
 
 if TYPE_CHECKING:
-    from automl_fuse.specs.fitting import Deadline, Learner
+    from automl_fuse.specs.fitting import Deadline, FitContext, Learner
+    from automl_fuse.specs.tables import Rows
 
 Prediction: TypeAlias = Literal["label", "probability", "value"]
 
@@ -136,6 +137,9 @@ class Teacher:
     kin : tuple of str
         Members of the same text, which is not empty, have models whose weights can be averaged:
         see ``Edit.others``.
+    terms : tuple of str
+        Members of the same text were fitted to the same rows of each fold, and to the same
+        transform of the target: those alone can be joined, see ``Joint``.
     """
 
     oof: Floats
@@ -149,6 +153,7 @@ class Teacher:
     forms: tuple[str, ...] = ()
     students: tuple[str, ...] = ()
     kin: tuple[str, ...] = ()
+    terms: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -223,7 +228,49 @@ class Edit:
     others: tuple[int, ...] = ()
 
 
-Proposal: TypeAlias = Selection | Refit | Student | Edit
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """A fitted learner that is joined with others.
+
+    Attributes
+    ----------
+    learner : Learner
+        A fold model's learner.
+    columns : int array of shape (n_read,)
+        Positions, in the joint features, of those that it reads, in the order in which it does.
+    """
+
+    learner: Learner
+    columns: Array
+
+
+@dataclass(frozen=True, kw_only=True)
+class Joint:
+    """Make one model, in each fold, of the fitted models of several members.
+
+    The members may read different features: what the joint model reads are those of all.
+
+    Attributes
+    ----------
+    name : str
+        Unique among the proposals of its compressor.
+    members : tuple of int
+        Positions of the members, two or more, of equal ``Teacher.terms``.
+    join : callable
+        ``join(parts, train, context)`` returns a new fitted learner, from a ``Part`` for each
+        member, the training rows of their fold, and a ``FitContext``, whose deadline it honours.
+        It must pickle, as must what it returns.
+    effort : float
+        Predicted time of it, as a share of the time that fitting the members took; above 0.
+    """
+
+    name: str
+    members: tuple[int, ...]
+    join: Callable[[Sequence[Part], Rows, FitContext], Learner]
+    effort: float = 1.0
+
+
+Proposal: TypeAlias = Selection | Refit | Student | Edit | Joint
 
 
 @runtime_checkable

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 if TYPE_CHECKING:
-    from automl_fuse.specs.fusing import Edit, Student
+    from automl_fuse.specs.fusing import Edit, Joint, Student
     from automl_fuse.specs.words import Floats, Params
 
 ALL_ROWS: Final = -1
@@ -32,16 +32,17 @@ class Job:
         Time after which an unfinished fit should stop, keeping what it has.
     student : Student or None
         How the training rows are labelled, if the member is a student.
-    edit : Edit or None
-        What is done, in place of fitting, to the fold model of the member ``source``.
+    edit : Edit, Joint or None
+        What is done, in place of fitting, to the fold model of the member ``source``, or made of
+        it and of those of ``others``.
     source : str
         Name of that member.
     others : tuple of str
-        Names of members whose fold models the edit is given as well.
+        Names of members whose fold models are given as well.
     max_rows : int or None
         Of a fold with more training rows, a sample of about so many is encoded and fitted to,
         the same for every member; validation rows are all predicted. An edit reads those of its
-        source, whatever it says.
+        source, whatever it says, and so does a joint model.
     """
 
     member: str
@@ -50,7 +51,7 @@ class Job:
     fold: int
     seconds: float
     student: Student | None = None
-    edit: Edit | None = None
+    edit: Edit | Joint | None = None
     source: str = ""
     others: tuple[str, ...] = ()
     max_rows: int | None = None

@@ -14,9 +14,12 @@ from automl_fuse.specs import (
     CompressorSpec,
     Edit,
     ExportableLearner,
+    FitContext,
     FusionContext,
+    Joint,
     Learner,
     Params,
+    Part,
     Proposal,
     Refit,
     Rows,
@@ -55,7 +58,7 @@ from automl_fuse.testing._forms import FormLearner, FormlessLearner, sample_lear
 from automl_fuse.testing.fusions import NOISES, sample_loss, sample_oof
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from automl_fuse.graph import GraphBuilder
     from automl_fuse.specs import Matrix
@@ -86,6 +89,7 @@ class CompressorCase:
             forms=("forest", "network", "network", "forest", "forest"),
             students=_STUDENTS,
             kin=("a", "b", "", "a", "a"),
+            terms=("a", "a", "b", "b", "a"),
         )
 
     @cached_property
@@ -132,27 +136,40 @@ class CompressorCase:
             _require_sound(proposal, teacher)
         return proposals
 
-    def edits(self) -> Iterator[tuple[str, Edit]]:
-        """Return one edit of each kind that is proposed, with the params it came from."""
+    def edits(self) -> Iterator[tuple[str, Edit | Joint]]:
+        """Return one edit or joint of each kind that is proposed, with the params it came from."""
         for params in self.params:
             proposals = self.propose(self.teacher, params)
-            edits = [proposal for proposal in proposals if isinstance(proposal, Edit)]
+            edits = [proposal for proposal in proposals if isinstance(proposal, Edit | Joint)]
             if edits:
                 yield f"{edits[0].name!r} of {dict(params)}", edits[0]
+
+    def apply(self, edit: Edit | Joint, learner: Learner, train: Rows) -> Learner:
+        """Edit or join a learner, which stands for those of other members, too."""
+        if isinstance(edit, Edit):
+            return edit.edit(learner, train, *[learner] * len(edit.others))
+        context = FitContext(
+            task=self.task, n_classes=self.n_classes, seed=7, n_threads=1, deadline=far()
+        )
+        part = Part(learner=learner, columns=np.arange(train.X.values.shape[1]))
+        return edit.join([part] * len(edit.members), train, context)
 
 
 # --------------------------------------------------------------------------- proposals
 
 
 def _require_sound(proposal: Proposal, teacher: Teacher) -> None:
-    known = isinstance(proposal, Selection | Refit | Student | Edit)
-    require(known, f"{proposal!r} is no Selection, Refit, Student or Edit")
+    known = isinstance(proposal, Selection | Refit | Student | Edit | Joint)
+    require(known, f"{proposal!r} is no Selection, Refit, Student, Edit or Joint")
     if isinstance(proposal, Selection):
         require(proposal.members, f"{proposal.name!r} keeps no member")
         _require_positions(proposal.name, proposal.members, teacher)
     elif isinstance(proposal, Refit | Edit):
         others = proposal.others if isinstance(proposal, Edit) else ()
         _require_positions(proposal.name, (proposal.member, *others), teacher)
+    elif isinstance(proposal, Joint):
+        _require_positions(proposal.name, proposal.members, teacher)
+        _require_joinable(proposal, teacher)
     else:
         _require_positions(proposal.name, proposal.teacher, teacher)
         _require_student(proposal, teacher)
@@ -163,6 +180,14 @@ def _require_positions(name: str, members: tuple[int, ...], teacher: Teacher) ->
     require(len(set(members)) == len(members), f"{name!r} names a member twice: {members}")
     inside = all(0 <= member < n_members for member in members)
     require(inside, f"{name!r} names members {members} of {n_members}")
+
+
+def _require_joinable(joint: Joint, teacher: Teacher) -> None:
+    name, members = joint.name, joint.members
+    require(len(members) > 1, f"{name!r} joins {members}, not two members or more")
+    alike = bool(teacher.terms) and len({teacher.terms[member] for member in members}) == 1
+    require(alike, f"{name!r} joins {members}, which are not of equal Teacher.terms")
+    require(joint.effort > 0, f"{name!r} has the effort {joint.effort}, not above 0")
 
 
 def _require_student(student: Student, teacher: Teacher) -> None:
@@ -201,19 +226,31 @@ def repeats_with_its_seed(case: CompressorCase) -> None:
     for params in case.params:
         left, right = (
             # Two functions that do the same need not compare equal.
-            [replace(p, edit=_unchanged) if isinstance(p, Edit) else p for p in proposals]
+            [_without_function(proposal) for proposal in proposals]
             for proposals in (case.propose(case.teacher, params) for _ in range(2))
         )
         require(left == right, f"{left} and {right}")
+
+
+def _without_function(proposal: Proposal) -> Proposal:
+    if isinstance(proposal, Edit):
+        return replace(proposal, edit=_unchanged)
+    return replace(proposal, join=_first) if isinstance(proposal, Joint) else proposal
 
 
 def _unchanged(learner: Learner, _train: Rows, *_others: Learner) -> Learner:
     return learner
 
 
-def _apply(edit: Edit, learner: Learner, train: Rows) -> Learner:
-    """Edit a learner, which stands for those of other members, too."""
-    return edit.edit(learner, train, *[learner] * len(edit.others))
+def _first(parts: Sequence[Part], _train: Rows, _context: FitContext) -> Learner:
+    return parts[0].learner
+
+
+def _moved(edit: Edit | Joint) -> Edit | Joint:
+    """Return a proposal whose function went through pickle, as on its way to a worker."""
+    if isinstance(edit, Joint):
+        return replace(edit, join=through_pickle(edit.join))
+    return replace(edit, edit=through_pickle(edit.edit))
 
 
 def accepts_one_member(case: CompressorCase) -> None:
@@ -229,6 +266,7 @@ def accepts_one_member(case: CompressorCase) -> None:
         learners=full.learners[:1],
         forms=full.forms[:1],
         kin=full.kin[:1],
+        terms=full.terms[:1],
     )
     for params in case.params:
         case.propose(single, params)
@@ -271,14 +309,14 @@ def edits_soundly(case: CompressorCase) -> None:
     """Require that an edit returns a learner that predicts, pickles, and exports exactly.
 
     It is pickled, then applied to boosted trees, averaged trees, a network and a straight
-    line. ``PluginError`` says that a form cannot be edited; other forms still can.
+    line. ``PluginError`` says that a form cannot be edited; other forms still can. So are joints.
     """
     for what, edit in case.edits():
-        moved = through_pickle(edit.edit)
+        moved = _moved(edit)
         for form, learner in case.learners.items():
             before = learner.predict(case.test)
             try:
-                edited = _apply(replace(edit, edit=moved), learner, case.train)
+                edited = case.apply(moved, learner, case.train)
             except PluginError:
                 continue
             where = f"the edit {what} of {form}"
@@ -316,7 +354,7 @@ def edits_repeatably(case: CompressorCase) -> None:
         for form, learner in case.learners.items():
             try:
                 left, right = (
-                    _apply(edit, learner, case.train).predict(case.test) for _ in range(2)
+                    case.apply(edit, learner, case.train).predict(case.test) for _ in range(2)
                 )
             except PluginError:
                 continue
@@ -329,7 +367,7 @@ def edits_with_weights(case: CompressorCase) -> None:
     for _, edit in case.edits():
         for learner in case.learners.values():
             try:
-                predictions = _apply(edit, learner, weighted).predict(case.test)
+                predictions = case.apply(edit, learner, weighted).predict(case.test)
             except PluginError:
                 continue
             require_valid(predictions, case.task, len(case.test.values), case.n_classes)
@@ -341,7 +379,7 @@ def refuses_what_it_cannot_edit(case: CompressorCase) -> None:
     formless = FormlessLearner(np.full(width, 1 / width))
     for what, edit in case.edits():
         try:
-            edited = _apply(edit, formless, case.train)
+            edited = case.apply(edit, formless, case.train)
         except PluginError as error:
             require(str(error), f"the edit {what} refused without a reason")
             continue

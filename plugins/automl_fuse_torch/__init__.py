@@ -28,7 +28,7 @@ def automl_fuse_learners() -> Sequence[LearnerSpec]:
 
 @hookimpl
 def automl_fuse_compressors() -> Sequence[CompressorSpec]:
-    """Return what makes these networks smaller."""
-    from automl_fuse_torch import halve, narrow, shrink
+    """Return what makes these networks smaller, or one of several."""
+    from automl_fuse_torch import frozen_branches, halve, joint_networks, narrow, shrink
 
-    return (shrink.SPEC, narrow.SPEC, halve.SPEC)
+    return (shrink.SPEC, narrow.SPEC, halve.SPEC, joint_networks.SPEC, frozen_branches.SPEC)

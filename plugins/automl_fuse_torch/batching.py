@@ -7,7 +7,7 @@ random numbers, and only members whose batches have one shape are trained togeth
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -102,6 +102,8 @@ class Noise:
     Dropout is that of Srivastava et al. (2014), each member with its own rate.
     """
 
+    is_training: ClassVar[bool] = True
+
     def __init__(self, rates: Sequence[float], seeds: Sequence[int], device: Device) -> None:
         self._rates = device.tensor(np.array(rates, dtype=np.float32))
         self._is_on = any(rate > 0.0 for rate in rates)
@@ -168,6 +170,8 @@ class _Bytes:
 
 class NoNoise:
     """What predicting gets in place of ``Noise``."""
+
+    is_training: ClassVar[bool] = False
 
     def drop(self, x: Any) -> Any:
         """Return ``x``."""

@@ -131,11 +131,18 @@ class BranchNetwork:
             parts.append(operations.relu(flat))
         return operations.joined(parts)
 
+    def penultimate(self, operations: Operations) -> Value:
+        """Compute the hidden layer of the head, (hidden,), of which scores are straight lines."""
+        features = operations.dropped(self.features(operations))
+        return operations.relu(operations.dense(features, "head.hidden", self.hidden))
+
+    def scores_of(self, operations: Operations, penultimate: Value) -> Value:
+        """Compute scores of what ``penultimate`` gives."""
+        return operations.output(operations.dropped(penultimate), "head.scores", self.n_outputs)
+
     def scores(self, operations: Operations) -> Value:
         """Compute scores."""
-        features = operations.dropped(self.features(operations))
-        hidden = operations.relu(operations.dense(features, "head.hidden", self.hidden))
-        return operations.output(operations.dropped(hidden), "head.scores", self.n_outputs)
+        return self.scores_of(operations, self.penultimate(operations))
 
 
 @lru_cache(maxsize=32)

@@ -43,6 +43,10 @@ _LEAST_STEPS = 8
 class Dropping(Protocol):
     """What a network puts its hidden values through."""
 
+    @property
+    def is_training(self) -> bool:
+        """Whether scores are learned from, or predict."""
+
     def drop(self, x: Any) -> Any:
         """Return ``x`` (n_members, …) with dropout, or as it is when predicting."""
 

@@ -214,8 +214,8 @@ def _prepare(task: FitTask, family: Family, earlier: Inputs | None) -> _Prepared
     parts = [
         inputs.tables(rows.X.values)
         | {
-            GOAL: _targets(rows, task.context).astype(np.float32),
-            WEIGHT: _weights(rows).astype(np.float32),
+            GOAL: targets_of(rows, task.context).astype(np.float32),
+            WEIGHT: weights_of(rows).astype(np.float32),
         }
         for rows in blocks
     ]
@@ -223,7 +223,7 @@ def _prepare(task: FitTask, family: Family, earlier: Inputs | None) -> _Prepared
     return _Prepared(inputs, len(task.train.y), tables)
 
 
-def _targets(rows: Rows, context: FitContext) -> Floats:
+def targets_of(rows: Rows, context: FitContext) -> Floats:
     """Return the target as (n_rows, n_outputs): probabilities of classes, or values."""
     if rows.soft is not None:
         return rows.soft
@@ -232,13 +232,14 @@ def _targets(rows: Rows, context: FitContext) -> Floats:
     return np.asarray(rows.y, dtype=np.float64)[:, None]
 
 
-def _weights(rows: Rows) -> Floats:
+def weights_of(rows: Rows) -> Floats:
+    """Return the sample weights (n_rows,), ones where there are none."""
     return np.ones(len(rows.y)) if rows.weight is None else rows.weight
 
 
 def _mean(rows: Rows, context: FitContext) -> Floats:
     """Return the weighted mean of the target, (n_outputs,)."""
-    mean: Floats = np.average(_targets(rows, context), axis=0, weights=_weights(rows))
+    mean: Floats = np.average(targets_of(rows, context), axis=0, weights=weights_of(rows))
     return mean
 
 

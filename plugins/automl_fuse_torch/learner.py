@@ -11,6 +11,7 @@ import numpy as np
 
 from automl_fuse.errors import PluginError
 from automl_fuse.specs import Earlier, FitContext, ForestModel, Params, Rows, Task
+from automl_fuse_torch.joint_model import JointModel
 from automl_fuse_torch.model import NetworkModel, TabularNetwork
 
 if TYPE_CHECKING:
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
 ENCODERS: Final = ("numbers", "codes", "cyclic_calendar", "ngrams")
 """What the learners read: they scale, fill and embed by themselves."""
 
-Model: TypeAlias = NetworkModel | ForestModel
-"""A trained network, or a constant."""
+Model: TypeAlias = NetworkModel | JointModel | ForestModel
+"""A trained network, several that were joined, or a constant."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,15 +120,19 @@ class NetworkLearner:
         A point of its space. ``epochs`` may be any number.
     context : FitContext
         Task, seed, threads and deadline.
+    model : JointModel, optional
+        Of a learner that is made fitted, and only predicts.
     """
 
-    def __init__(self, name: str, params: Params, context: FitContext) -> None:
+    def __init__(
+        self, name: str, params: Params, context: FitContext, model: JointModel | None = None
+    ) -> None:
         self._name = name
         self._params = params
-        self._context: FitContext | None = context
+        self._context: FitContext | None = context if model is None else None
         self._n_outputs = context.n_classes
         self._is_classification = context.task.is_classification
-        self._model: Model | None = None
+        self._model: Model | None = model
 
     def fit(self, train: Rows, valid: Rows | None) -> None:
         """Train on ``train``, and keep the state that was best on ``valid``.
@@ -149,6 +154,11 @@ class NetworkLearner:
             valid=valid,
         )
         self._model = fit_many([task])[0]
+
+    @property
+    def params(self) -> Params:
+        """The point of its space that it was built with."""
+        return self._params
 
     @property
     def model(self) -> Model:

@@ -125,10 +125,7 @@ class NetworkModel:
         if self._program is None:
             made = Session if self.network.is_single else Program
             self._program = made(lambda writer, x: {"result": self._write(writer, x)})
-        size = max(1, _VALUES_AT_ONCE // self.network.hidden_values)
-        starts = range(0, len(values), size)
-        parts = [self._program.run(values[start : start + size])["result"] for start in starts]
-        return np.concatenate(parts)
+        return computed(self._program, values, self.network.hidden_values)
 
     def kin(self) -> str:
         """Return what networks have in common whose weights can be averaged; empty for none."""
@@ -213,6 +210,23 @@ class NetworkModel:
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_program": None}
+
+
+def computed(program: Program | Session, values: Floats, hidden_values: int) -> Floats:
+    """Return the ``result`` of a program for rows, so many at once that a layer fits the cache.
+
+    Parameters
+    ----------
+    program : Program or Session
+        What computes it.
+    values : array of shape (n_rows, n_features)
+        One row at least.
+    hidden_values : int
+        Values of the widest layer for one row.
+    """
+    size = max(1, _VALUES_AT_ONCE // hidden_values)
+    starts = range(0, len(values), size)
+    return np.concatenate([program.run(values[s : s + size])["result"] for s in starts])
 
 
 def _halves(name: str, values: Array) -> Array:
