@@ -213,6 +213,36 @@ def _point(sort: _Sort, **changes: Any) -> dict[str, Any]:
     return plain | changes
 
 
+def light_params(learner: str, *, narrower: int, depth: int, weight_decay: float) -> dict[str, Any]:
+    """Return the configuration of a light network: convolutions where its learner has them.
+
+    Parameters
+    ----------
+    learner : str
+        Name of a learner of this module.
+    narrower : int
+        By which the usual width is divided.
+    depth : int
+        Layers, or stages of images.
+    weight_decay : float
+        Penalty on the weights.
+    """
+    sort = _SORTS[learner]
+    changes: dict[str, Any] = {"separable": True} if sort.reads_images else {}
+    if Body.GRU in sort.bodies:
+        # Three quarters of the products of an LSTM.
+        changes["body"] = Body.GRU.value
+    return _point(
+        sort,
+        width=sort.width // narrower,
+        depth=depth,
+        weight_decay=weight_decay,
+        # A teacher's labels are smooth already.
+        label_smoothing=0.0,
+        **changes,
+    )
+
+
 def _portfolio(sort: _Sort) -> tuple[Configuration, ...]:
     points = [_point(sort)]
     if sort.reads_images:
