@@ -68,6 +68,11 @@ class BranchNetwork:
         return max(1, math.floor(_PRODUCTS_BETWEEN_LOOKS / (_BATCH * self.declared.products)))
 
     @property
+    def n_features(self) -> int:
+        """Features that the head reads."""
+        return int(self.declared.parameters["head.hidden.weight"].shape[0])
+
+    @property
     def declared(self) -> Declaration:
         """What there is to learn and to compute."""
         return _declared(self)
@@ -133,7 +138,11 @@ class BranchNetwork:
 
     def scores(self, operations: Operations) -> Value:
         """Compute scores."""
-        features = operations.dropped(self.features(operations))
+        return self.read_out(operations, self.features(operations))
+
+    def read_out(self, operations: Operations, features: Value) -> Value:
+        """Compute the scores of what ``features`` gave."""
+        features = operations.dropped(features)
         hidden = operations.relu(operations.dense(features, "head.hidden", self.hidden))
         return operations.output(operations.dropped(hidden), "head.scores", self.n_outputs)
 

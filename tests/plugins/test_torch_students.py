@@ -1,7 +1,9 @@
-"""Tests of light networks that larger ones teach."""
+"""Tests of light networks that the fused pipeline teaches, or the network that they replace."""
 
 from __future__ import annotations
 
+import pickle
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,9 +13,23 @@ import pytest
 import automl_fuse
 import automl_fuse_torch
 from automl_fuse import Settings
-from automl_fuse.specs import FitContext, FusionContext, Student, Task, Teacher
+from automl_fuse.errors import PluginError
+from automl_fuse.specs import (
+    Block,
+    Edit,
+    FitContext,
+    FusionContext,
+    Kind,
+    Matrix,
+    Rows,
+    Student,
+    Task,
+    Teacher,
+)
 from automl_fuse.testing import TickingDeadline
-from automl_fuse_torch import light
+from automl_fuse_torch import imitate, light
+from automl_fuse_torch.imitate import Lesson
+from automl_fuse_torch.media import light_params
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -119,15 +135,168 @@ def test_values_have_no_temperature() -> None:
     assert student.temperature == 1.0
 
 
+# --------------------------------------------------------------------------- imitation
+
+IMITATION = imitate.SPEC.portfolio[0].params
+
+
+def edits(point: Any, teacher: Teacher, told: FusionContext) -> tuple[Edit, ...]:
+    return tuple(imitate.SPEC.build(point, told).propose(teacher))
+
+
+def test_networks_with_branches_are_imitated_by_their_share() -> None:
+    learners = ("audio_lstm", "realmlp", "sequence_rnn")
+    teacher = teacher_of(learners, shares=np.array([0.2, 0.5, 0.3]))
+    found = [edits(IMITATION | {"rank": rank}, teacher, context()) for rank in range(3)]
+    assert [[edit.member for edit in each] for each in found] == [[2], [0], []]
+    assert found[1][0].name.startswith("audio_lstm-0_audio_cnn_2x16")
+    lesson: Any = found[0][0].edit
+    assert lesson.learner == "sequence_cnn"
+    assert pickle.loads(pickle.dumps(lesson)) == lesson
+
+
+def test_an_imitation_takes_no_longer_than_there_is_time() -> None:
+    teacher = teacher_of(("audio_lstm",))
+    (edit,) = edits(IMITATION, teacher, replace(context(), deadline=TickingDeadline(seconds=60)))
+    lesson: Any = edit.edit
+    assert 0.0 < lesson.seconds < 10.0
+    over = replace(context(), deadline=TickingDeadline(seconds=0))
+    assert not edits(IMITATION, teacher, over)
+
+
+def series_rows(n_rows: int, seed: int, task: Task = Task.BINARY) -> Rows:
+    """Return series of nine steps that rise and fall at each, by their class or value."""
+    rng = np.random.default_rng(seed)
+    y = rng.integers(2, size=n_rows) if task.is_classification else rng.normal(size=n_rows)
+    size = 2.0 * y - 1.0 if task.is_classification else y
+    steps = size[:, None] * np.cos(np.pi * np.arange(9)) + 0.4 * rng.normal(size=(n_rows, 9))
+    used = rng.integers(6, 10, size=n_rows)
+    steps *= np.arange(9) < used[:, None]
+    block = Block(column="x", kind=Kind.SEQUENCE, start=0, shape=(9, 1), length=9)
+    names = [*(f"x{i}" for i in range(9)), "steps"]
+    return Rows(X=Matrix.numbers(np.column_stack([steps, used]), names, [block]), y=y)
+
+
+def recurrent(rows: Rows, task: Task = Task.BINARY, **changes: Any) -> Any:
+    """Return a fitted GRU."""
+    fit = FitContext(
+        task=task,
+        n_classes=2 if task.is_classification else 1,
+        seed=0,
+        n_threads=1,
+        deadline=TickingDeadline(seconds=1e6),
+    )
+    params = {**SPECS["sequence_rnn"].portfolio[0].params, "width": 16, "epochs": 20, **changes}
+    learner = SPECS["sequence_rnn"].build(params, fit)
+    learner.fit(rows, None)
+    return learner
+
+
+def lesson_of(epochs: int = 20, **changes: Any) -> Lesson:
+    params = light_params("sequence_cnn", narrower=4, depth=1, weight_decay=0.01)
+    params |= {"epochs": epochs, "dropout": 0.0, "learning_rate": 1e-2}
+    return Lesson(**{"learner": "sequence_cnn", "params": params, **changes})
+
+
+def off(one: Any, other: Any, rows: Rows) -> float:
+    return float(np.abs(one.predict(rows.X) - other.predict(rows.X)).mean())
+
+
+@pytest.mark.parametrize("task", [Task.BINARY, Task.REGRESSION])
+def test_a_student_follows_its_teacher_and_not_the_labels(task: Task) -> None:
+    rows, test = series_rows(200, 0, task), series_rows(100, 1, task)
+    teacher = recurrent(rows, task)
+    before = teacher.predict(test.X)
+    shuffled = replace(rows, y=np.random.default_rng(0).permutation(rows.y))
+    taught, misled = (lesson_of(alpha=alpha)(teacher, shuffled) for alpha in (1.0, 0.0))
+    assert off(taught, teacher, test) < 0.3 * off(misled, teacher, test)
+    assert taught.model.network != teacher.model.network
+    assert len(pickle.dumps(taught)) < 0.7 * len(pickle.dumps(teacher))
+    np.testing.assert_array_equal(teacher.predict(test.X), before)
+
+
+@pytest.mark.parametrize("changes", [{"temperature": 4.0}, {"hint": 1.0, "slope": 0.1}])
+def test_an_imitation_is_repeated_exactly(changes: Any) -> None:
+    rows = series_rows(100, 0)
+    teacher, lesson = recurrent(rows), lesson_of(epochs=3, **changes)
+    one, other = (lesson(each, rows) for each in (teacher, pickle.loads(pickle.dumps(teacher))))
+    expected = one.predict(rows.X)
+    np.testing.assert_array_equal(other.predict(rows.X), expected)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(one)).predict(rows.X), expected)
+    assert set(one.model.weights) == set(one.model.network.parameters())
+    plain = lesson_of(epochs=3)(teacher, rows).predict(rows.X)
+    assert np.abs(plain - expected).max() > 1e-4
+
+
+def features_of(learner: Any, rows: Rows) -> Any:
+    """Return what the head of a network reads, and the slopes of its first score."""
+    import torch
+
+    from automl_fuse_torch.batching import NoNoise
+    from automl_fuse_torch.training import TrainingOperations
+
+    model = learner.model
+    tables = model.inputs.tables(rows.X.values)
+    batch = {name: torch.as_tensor(table)[None] for name, table in tables.items()}
+    weights = {name: torch.as_tensor(w)[None] for name, w in model.weights.items()}
+    series = batch["block0"].requires_grad_()
+    operations = TrainingOperations(weights, batch, NoNoise())
+    features = model.network.features(operations)
+    scores = model.network.read_out(operations, features)
+    log = torch.log_softmax(scores, dim=-1)[0, :, 0].sum()
+    (slopes,) = torch.autograd.grad(log, series)
+    return features[0].detach().numpy(), slopes[0].flatten(1).numpy()
+
+
+def test_a_hint_brings_hidden_features_closer() -> None:
+    rows = series_rows(300, 0)
+    teacher = recurrent(rows)
+    goal = features_of(teacher, rows)[0]
+    left = {}
+    for hint in (0.0, 3.0):
+        pupil = lesson_of(epochs=40, hint=hint)(teacher, rows)
+        read = np.column_stack([features_of(pupil, rows)[0], np.ones(len(rows.y))])
+        found = read @ np.linalg.lstsq(read, goal, rcond=None)[0]
+        left[hint] = float(np.mean(np.square(found - goal) / goal.var(axis=0).clip(1e-6)))
+    assert left[3.0] < 0.8 * left[0.0]
+
+
+def test_slopes_are_matched() -> None:
+    rows, test = series_rows(300, 0), series_rows(100, 1)
+    teacher = recurrent(rows)
+    goal = features_of(teacher, test)[1]
+    left = {
+        slope: np.square(features_of(lesson_of(slope=slope)(teacher, rows), test)[1] - goal).mean()
+        for slope in (0.0, 3.0)
+    }
+    assert left[3.0] < 0.7 * left[0.0]
+
+
+def test_what_cannot_teach_says_why() -> None:
+    rows = series_rows(60, 0)
+    plain = Rows(X=Matrix.numbers(rows.X.values, rows.X.names), y=rows.y)
+    fit = FitContext(
+        task=Task.BINARY, n_classes=2, seed=0, n_threads=1, deadline=TickingDeadline(seconds=1e6)
+    )
+    mlp = SPECS["realmlp"].build({**SPECS["realmlp"].portfolio[0].params, "epochs": 1}, fit)
+    mlp.fit(plain, None)
+    for learner, message in (
+        (object(), "no network of automl_fuse_torch"),
+        (mlp, "RealMLP has no branches"),
+    ):
+        with pytest.raises(PluginError, match=message):
+            lesson_of()(learner, plain)  # type: ignore[arg-type]
+
+
 # --------------------------------------------------------------------------- a whole run
 
 
 @pytest.mark.timeout(280)
-def test_a_recurrent_network_teaches_convolutions(tmp_path: Path) -> None:
+def test_recurrent_networks_teach_convolutions(tmp_path: Path) -> None:
     table = wave_table(90)
     settings = Settings(
         learners=("sequence_rnn", "sequence_cnn"),
-        compressors=("light_network",),
+        compressors=("light_network", "imitate_network"),
         executor="inline",
         workers=1,
         progress=False,
@@ -139,6 +308,7 @@ def test_a_recurrent_network_teaches_convolutions(tmp_path: Path) -> None:
     told = model.report["compression"]
     assert not told["failures"]
     assert any(name.startswith("light_network-sequence_cnn_2x32") for name in told["made"])
+    assert any("imitate_network-sequence_rnn-" in name for name in told["made"])
     # The least of them is on the front by its bytes.
     names = [name for name in model.front()["pipeline"] if "light_network" in name]
     student = model.named(names[0])
