@@ -29,6 +29,6 @@ def automl_fuse_learners() -> Sequence[LearnerSpec]:
 @hookimpl
 def automl_fuse_compressors() -> Sequence[CompressorSpec]:
     """Return what makes these networks smaller."""
-    from automl_fuse_torch import halve, imitate, light, narrow, shrink
+    from automl_fuse_torch import halve, imitate, integer, light, narrow, shrink
 
-    return (shrink.SPEC, light.SPEC, imitate.SPEC, narrow.SPEC, halve.SPEC)
+    return (shrink.SPEC, light.SPEC, imitate.SPEC, narrow.SPEC, integer.SPEC, halve.SPEC)

@@ -271,6 +271,18 @@ class NetworkLearner:
         result = NetworkLearner(lesson.learner, lesson.params, context)
         return result._with(imitated(self.model, lesson, train, context))
 
+    def quantised(self, train: Rows, floating: float) -> NetworkLearner:
+        """Return the learner with its layers in integers, but for a share of them.
+
+        Raises
+        ------
+        PluginError
+            If it is a constant, a network without branches, or has been made smaller already.
+        """
+        if not isinstance(self.model, NetworkModel):
+            raise PluginError("a constant has no layers to quantise")
+        return self._with(self.model.quantised(train.X.values, floating))
+
     def _context_of(self, earlier: Earlier | None) -> FitContext:
         """Return the context in which an edit trains: on one thread, from one seed."""
         task = Task.BINARY if self._n_outputs == 2 else Task.MULTICLASS

@@ -65,8 +65,12 @@ def context(task: Task = Task.BINARY) -> FusionContext:
     )
 
 
+def propose_by(spec: Any, point: Any, teacher: Teacher, told: Any = None) -> tuple[Any, ...]:
+    return tuple(spec.build(point, told or context()).propose(teacher))
+
+
 def propose(point: Any, teacher: Teacher, task: Task = Task.BINARY) -> tuple[Student, ...]:
-    return tuple(light.SPEC.build(point, context(task)).propose(teacher))
+    return propose_by(light.SPEC, point, teacher, context(task))
 
 
 POINT = light.SPEC.portfolio[0].params
@@ -141,7 +145,7 @@ IMITATION = imitate.SPEC.portfolio[0].params
 
 
 def edits(point: Any, teacher: Teacher, told: FusionContext) -> tuple[Edit, ...]:
-    return tuple(imitate.SPEC.build(point, told).propose(teacher))
+    return propose_by(imitate.SPEC, point, teacher, told)
 
 
 def test_networks_with_branches_are_imitated_by_their_share() -> None:
@@ -193,9 +197,10 @@ def recurrent(rows: Rows, task: Task = Task.BINARY, **changes: Any) -> Any:
     return learner
 
 
-def lesson_of(epochs: int = 20, narrower: int = 4, **changes: Any) -> Lesson:
-    params = light_params("sequence_cnn", narrower=narrower, depth=1, weight_decay=0.01)
+def lesson_of(epochs: int = 20, augmentation: float = 1.0, **changes: Any) -> Lesson:
+    params = light_params("sequence_cnn", narrower=4, depth=1, weight_decay=0.01)
     params |= {"epochs": epochs, "dropout": 0.0, "learning_rate": 1e-2}
+    params |= {"augmentation": augmentation}
     return Lesson(**{"learner": "sequence_cnn", "params": params, **changes})
 
 
@@ -210,7 +215,7 @@ def test_a_student_follows_its_teacher_and_not_the_labels(task: Task) -> None:
     before = teacher.predict(test.X)
     shuffled = replace(rows, y=np.random.default_rng(0).permutation(rows.y))
     taught, misled = (lesson_of(alpha=alpha)(teacher, shuffled) for alpha in (1.0, 0.0))
-    assert off(taught, teacher, test) < 0.3 * off(misled, teacher, test)
+    assert off(taught, teacher, test) < 0.5 * off(misled, teacher, test)
     assert taught.model.network != teacher.model.network
     assert len(pickle.dumps(taught)) < 0.7 * len(pickle.dumps(teacher))
     np.testing.assert_array_equal(teacher.predict(test.X), before)
@@ -250,12 +255,15 @@ def features_of(learner: Any, rows: Rows) -> Any:
 
 
 def test_a_hint_brings_hidden_features_closer() -> None:
-    rows, test = series_rows(150, 0), series_rows(100, 1)
+    rows, test = series_rows(120, 0), series_rows(100, 1)
     teacher = recurrent(rows, epochs=10)
     goals = [features_of(teacher, each)[0] for each in (rows, test)]
+    # Labels that tell nothing: what hidden features have in common comes of the hint.
+    shuffled = replace(rows, y=np.random.default_rng(0).permutation(rows.y))
     left = {}
     for hint in (0.0, 1.0):
-        pupil = lesson_of(narrower=2, hint=hint)(teacher, rows)
+        lesson = lesson_of(epochs=40, augmentation=0.0, alpha=0.0, hint=hint)
+        pupil = lesson(teacher, shuffled)
         read = [
             np.column_stack([features_of(pupil, each)[0], np.ones(len(each.y))])
             for each in (rows, test)
@@ -297,11 +305,10 @@ def test_what_cannot_teach_says_why() -> None:
 
 
 @pytest.mark.timeout(280)
-def test_recurrent_networks_teach_convolutions(tmp_path: Path) -> None:
-    table = slope_table(90)
+def test_networks_of_a_run_teach_lighter_ones_and_are_kept_in_integers(tmp_path: Path) -> None:
     settings = Settings(
         learners=("sequence_rnn", "sequence_cnn"),
-        compressors=("light_network", "imitate_network"),
+        compressors=("light_network", "imitate_network", "integer_network"),
         executor="inline",
         workers=1,
         progress=False,
@@ -309,18 +316,24 @@ def test_recurrent_networks_teach_convolutions(tmp_path: Path) -> None:
         folds=3,
         fusions=("average",),
     )
-    model = automl_fuse.fit(table, target="y", time_limit=150, settings=settings)
+    model = automl_fuse.fit(slope_table(90), target="y", time_limit=200, settings=settings)
     told = model.report["compression"]
     assert not told["failures"]
-    assert any(name.startswith("light_network-sequence_cnn_2x32") for name in told["made"])
-    assert any("imitate_network-sequence_rnn-" in name for name in told["made"])
-    # The least of them is on the front by its bytes.
-    names = [name for name in model.front()["pipeline"] if "light_network" in name]
-    student = model.named(names[0])
-    path = tmp_path / "student.onnx"
-    student.save(path)
-    loaded, fresh = automl_fuse.load(path), slope_table(60, seed=1)
-    expected = student.predict_proba(fresh)
-    np.testing.assert_allclose(loaded.predict_proba(fresh), expected, atol=1e-5)
-    np.testing.assert_allclose(loaded.predict_proba(fresh[7:8]), expected[7:8], atol=1e-5)
-    assert (loaded.predict(fresh) == fresh["y"]).mean() > 0.9
+    made = " ".join(told["made"])
+    assert "light_network-sequence_cnn_2x32" in made
+    assert "imitate_network-sequence_" in made
+    assert "integer_network-sequence_" in made
+    fresh = slope_table(60, seed=1)
+    # The least of each are on the front by their bytes.
+    names = [n for n in model.front()["pipeline"] if "_network-" in n]
+    assert any("light_network" in name or "imitate_network" in name for name in names)
+    for name in names:
+        small, path = model.named(name), tmp_path / f"{len(name)}.onnx"
+        small.save(path)
+        loaded, expected = automl_fuse.load(path), small.predict_proba(fresh)
+        np.testing.assert_allclose(loaded.predict_proba(fresh), expected, atol=1e-5)
+        np.testing.assert_allclose(loaded.predict_proba(fresh[7:8]), expected[7:8], atol=1e-5)
+        assert (loaded.predict(fresh) == fresh["y"]).mean() > 0.9
+        if "integer_network" in name:
+            off = np.abs(small.decompress().predict_proba(fresh) - expected).max()
+            assert 0.0 < off < 0.05
