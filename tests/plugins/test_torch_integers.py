@@ -8,17 +8,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-
-pytest.importorskip("torch", reason="the extra 'torch' is not installed")
-
-from test_torch_branches import READ, SPECS, context, make_rows, params_of
-from test_torch_students import propose_by, teacher_of
+from networks import READ, SPECS, context, make_rows, params_of, propose_by, teacher_of
 
 from automl_fuse.errors import PluginError
 from automl_fuse.graph import GraphBuilder
 from automl_fuse.specs import Kind, Matrix, Rows, Task, Tensor
 from automl_fuse_torch import integer
 from automl_fuse_torch.integer import ToIntegers
+
+pytest.importorskip("torch", reason="the extra 'torch' is not installed")
 
 BODIES = ("image_cnn", "audio_lstm", "sequence_cnn", "sequence_rnn", "text_transformer")
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import pytest
+from networks import SPECS, propose_by, stage, teacher_of
 
 import automl_fuse
-import automl_fuse_torch
 from automl_fuse import Settings
 from automl_fuse.errors import PluginError
 from automl_fuse.specs import (
@@ -36,41 +36,9 @@ if TYPE_CHECKING:
 
 pytest.importorskip("torch", reason="the extra 'torch' is not installed")
 
-SPECS = {spec.name: spec for spec in automl_fuse_torch.automl_fuse_learners()}
-
-
-def teacher_of(learners: tuple[str, ...], **changes: Any) -> Teacher:
-    y = np.arange(20) % 2
-    known = {
-        "oof": np.repeat(np.eye(2)[y][None] * 0.8 + 0.1, len(learners), axis=0),
-        "y": y,
-        "weight": None,
-        "shares": np.full(len(learners), 1 / len(learners)),
-        "bytes": np.full(len(learners), 1e5),
-        "seconds": np.full(len(learners), 1e-4),
-        "names": tuple(f"{learner}-{i}" for i, learner in enumerate(learners)),
-        "learners": learners,
-        "students": tuple(SPECS),
-    }
-    return Teacher(**{**known, **changes})
-
-
-def context(task: Task = Task.BINARY) -> FusionContext:
-    return FusionContext(
-        task=task,
-        n_classes=2,
-        loss=lambda y, prediction, weight: 0.0,
-        seed=0,
-        deadline=TickingDeadline(seconds=1e6),
-    )
-
-
-def propose_by(spec: Any, point: Any, teacher: Teacher, told: Any = None) -> tuple[Any, ...]:
-    return tuple(spec.build(point, told or context()).propose(teacher))
-
 
 def propose(point: Any, teacher: Teacher, task: Task = Task.BINARY) -> tuple[Student, ...]:
-    return propose_by(light.SPEC, point, teacher, context(task))
+    return propose_by(light.SPEC, point, teacher, stage(task))
 
 
 POINT = light.SPEC.portfolio[0].params
@@ -151,7 +119,7 @@ def edits(point: Any, teacher: Teacher, told: FusionContext) -> tuple[Edit, ...]
 def test_networks_with_branches_are_imitated_by_their_share() -> None:
     learners = ("audio_lstm", "realmlp", "sequence_rnn")
     teacher = teacher_of(learners, shares=np.array([0.2, 0.5, 0.3]))
-    found = [edits(IMITATION | {"rank": rank}, teacher, context()) for rank in range(3)]
+    found = [edits(IMITATION | {"rank": rank}, teacher, stage()) for rank in range(3)]
     assert [[edit.member for edit in each] for each in found] == [[2], [0], []]
     assert found[1][0].name.startswith("audio_lstm-0_audio_cnn_2x16")
     lesson: Any = found[0][0].edit
@@ -161,10 +129,10 @@ def test_networks_with_branches_are_imitated_by_their_share() -> None:
 
 def test_an_imitation_takes_no_longer_than_there_is_time() -> None:
     teacher = teacher_of(("audio_lstm",))
-    (edit,) = edits(IMITATION, teacher, replace(context(), deadline=TickingDeadline(seconds=60)))
+    (edit,) = edits(IMITATION, teacher, replace(stage(), deadline=TickingDeadline(seconds=60)))
     lesson: Any = edit.edit
     assert 0.0 < lesson.seconds < 10.0
-    over = replace(context(), deadline=TickingDeadline(seconds=0))
+    over = replace(stage(), deadline=TickingDeadline(seconds=0))
     assert not edits(IMITATION, teacher, over)
 
 
