@@ -5,7 +5,7 @@ with their factor of the squared temperature. Hidden features: Romero et al. (20
 section 2.2, a linear regressor from the student's to the teacher's, here in the same stage as the
 labels. Slopes: Czarnecki et al. (2017), "Sobolev training for neural networks", section 2, along
 random directions of the outputs; Srinivas and Fleuret (2018), "Knowledge transfer with Jacobian
-matching", section 3, who divide by the size of the teacher's.
+matching". Both differences are in units of what varies in the teacher.
 """
 
 from __future__ import annotations

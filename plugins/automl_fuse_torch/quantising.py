@@ -4,8 +4,8 @@ Jacob et al. (2018), "Quantization and training of neural networks for efficient
 inference". Ranges are measured on training rows beforehand, so that a row's prediction never
 depends on the rows beside it. Nodes round to integers and back (QuantizeLinear and
 DequantizeLinear), and onnxruntime computes what lies between in integers. Which layers stay in
-floating point is told by what it costs to round each of them alone: Wu et al. (2020), "Integer
-quantization for deep learning inference", section 5.2.
+floating point is told by what it costs to round each of them alone: the partial quantization of Wu
+et al. (2020), "Integer quantization for deep learning inference".
 """
 
 from __future__ import annotations
