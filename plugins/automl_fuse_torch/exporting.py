@@ -252,8 +252,16 @@ class GraphOperations:
     ) -> Tensor:
         """Return an array, turned back into floating-point numbers if it is kept in integers."""
         values = self._arrays[name]
-        tensor = self._writer.constant(np.ascontiguousarray(arranged(values)))
-        return self._counted(tensor, name, axis) if values.dtype == np.int8 else tensor
+        made = np.ascontiguousarray(arranged(values))
+        tensor = self._writer.constant(made)
+        if values.dtype != np.int8:
+            return tensor
+        if name.rpartition(".")[0] + GIVEN in self._arrays:
+            return self._counted(tensor, name, axis)
+        # What reads no integers: these two are computed once, when a file is loaded.
+        shape = [-1 if each == axis else 1 for each in range(made.ndim)]
+        step = self._writer.constant(self._arrays[name + STEP].reshape(shape))
+        return self._node("Mul", [self._node("Cast", [tensor], {"to": SINGLE}), step])
 
     def _counted(self, x: Tensor, name: str, axis: int) -> Tensor:
         """Return integers of an array times its steps, one for each place of an axis."""
