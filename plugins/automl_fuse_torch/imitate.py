@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from automl_fuse.errors import PluginError
 from automl_fuse.specs import ALL_TASKS, CompressorSpec, Configuration, Edit
 from automl_fuse_torch.halve import networks_by_share
-from automl_fuse_torch.light import PUPILS
+from automl_fuse_torch.light import PUPILS, SIZES, sizes
 from automl_fuse_torch.media import light_params
 
 if TYPE_CHECKING:
@@ -99,8 +99,7 @@ class Imitate:
             return ()
         member = found[point["rank"]]
         learner = PUPILS[teacher.learners[member]]
-        sizes = {name: point[name] for name in ("narrower", "depth", "weight_decay")}
-        params = light_params(learner, **sizes)
+        params = light_params(learner, **{name: point[name] for name in SIZES})
         lesson = Lesson(
             learner=learner,
             params=params,
@@ -124,9 +123,7 @@ def space(suggest: Suggest) -> dict[str, Any]:
     """Draw a teacher by its rank, a light network, and how it is taught."""
     return {
         "rank": suggest.integer("rank", 0, _MOST_RANK),
-        "narrower": suggest.choice("narrower", (1, 2, 4)),
-        "depth": suggest.integer("depth", 1, 3),
-        "weight_decay": suggest.real("weight_decay", 1e-3, 1.0, log=True),
+        **sizes(suggest),
         "alpha": suggest.real("alpha", 0.0, 1.0),
         "temperature": suggest.real("temperature", 1.0, 8.0),
         "hint": suggest.choice("hint", (0.0, 0.1, 1.0)),
@@ -138,8 +135,9 @@ def _point(rank: int, narrower: int, **changes: float) -> dict[str, Any]:
     plain = {
         "rank": rank,
         "narrower": narrower,
-        "depth": 2,
+        "depth": 3,
         "weight_decay": 0.02,
+        "patience": 2,
         "alpha": 0.5,
         "temperature": 2.0,
         "hint": 0.0,
@@ -155,11 +153,11 @@ SPEC = CompressorSpec(
     build=_build,
     space=space,
     portfolio=(
-        Configuration(params=_point(0, 1), merit=0.79),
-        Configuration(params=_point(0, 2), merit=0.75),
-        Configuration(params=_point(0, 1, hint=0.1), merit=0.69),
-        Configuration(params=_point(1, 1), merit=0.64),
-        Configuration(params=_point(0, 1, slope=0.1), merit=0.62),
+        Configuration(params=_point(0, 2), merit=0.79),
+        Configuration(params=_point(0, 4), merit=0.75),
+        Configuration(params=_point(0, 2, hint=0.1), merit=0.69),
+        Configuration(params=_point(1, 2), merit=0.64),
+        Configuration(params=_point(0, 2, slope=0.1), merit=0.62),
     ),
     requires=("torch",),
     extra="torch",

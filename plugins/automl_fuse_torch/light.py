@@ -35,6 +35,8 @@ PUPILS: Final[Mapping[str, str]] = {
     "multimodal": "multimodal",
 }
 """For each network of branches the learner of a light one that reads the same columns."""
+SIZES: Final = ("narrower", "depth", "weight_decay", "patience")
+"""What a point says of the light network itself."""
 
 
 class Light:
@@ -56,12 +58,7 @@ class Light:
         point, learner = self._point, pupil_of(teacher)
         if learner not in teacher.students:
             return ()
-        params = light_params(
-            learner,
-            narrower=point["narrower"],
-            depth=point["depth"],
-            weight_decay=point["weight_decay"],
-        )
+        params = light_params(learner, **{name: point[name] for name in SIZES})
         digest = hashlib.sha256(json.dumps(dict(point), sort_keys=True).encode()).hexdigest()[:4]
         soft = self._context.task.is_classification
         return (
@@ -89,23 +86,32 @@ def _build(params: Params, context: FusionContext) -> Compressor:
     return Light(params, context)
 
 
-def space(suggest: Suggest) -> dict[str, Any]:
-    """Draw a light network, and how it is taught."""
+def sizes(suggest: Suggest) -> dict[str, Any]:
+    """Draw a light network, and how long it is trained."""
     return {
         "narrower": suggest.choice("narrower", (1, 2, 4)),
         "depth": suggest.integer("depth", 1, 3),
         "weight_decay": suggest.real("weight_decay", 1e-3, 1.0, log=True),
+        "patience": suggest.integer("patience", 1, 3),
+    }
+
+
+def space(suggest: Suggest) -> dict[str, Any]:
+    """Draw a light network, and how it is taught."""
+    return {
+        **sizes(suggest),
         "alpha": suggest.real("alpha", 0.0, 1.0),
         "temperature": suggest.real("temperature", 1.0, 4.0),
         "copies": suggest.integer("copies", 0, 2),
     }
 
 
-def _point(narrower: int, depth: int, copies: int) -> dict[str, Any]:
+def _point(narrower: int, depth: int, patience: int, copies: int) -> dict[str, Any]:
     return {
         "narrower": narrower,
         "depth": depth,
         "weight_decay": 0.02,
+        "patience": patience,
         "alpha": 0.5,
         "temperature": 2.0,
         "copies": copies,
@@ -119,10 +125,10 @@ SPEC = CompressorSpec(
     build=_build,
     space=space,
     portfolio=(
-        Configuration(params=_point(1, 2, 1), merit=0.81),
-        Configuration(params=_point(2, 2, 1), merit=0.77),
-        Configuration(params=_point(2, 3, 0), merit=0.71),
-        Configuration(params=_point(4, 2, 1), merit=0.65),
+        Configuration(params=_point(2, 3, 2, 0), merit=0.81),
+        Configuration(params=_point(2, 2, 2, 1), merit=0.77),
+        Configuration(params=_point(4, 3, 2, 0), merit=0.71),
+        Configuration(params=_point(2, 3, 3, 1), merit=0.65),
     ),
     requires=("torch",),
     extra="torch",

@@ -34,7 +34,7 @@ _CATEGORY_WIDTH: Final = 8
 _NUMBER_WIDTH: Final = 4
 _HEAD: Final = 64
 _FEW_EPOCHS, _FAST = 15, 6e-3
-"""Of the configuration for little time."""
+"""Of the configuration for little time; the rate is that of light networks, too."""
 _BLOCKS: Final[Mapping[Kind, str]] = {
     Kind.IMAGE: "pixels",
     Kind.AUDIO: "log_mel",
@@ -213,7 +213,9 @@ def _point(sort: _Sort, **changes: Any) -> dict[str, Any]:
     return plain | changes
 
 
-def light_params(learner: str, *, narrower: int, depth: int, weight_decay: float) -> dict[str, Any]:
+def light_params(
+    learner: str, *, narrower: int, depth: int, weight_decay: float, patience: int
+) -> dict[str, Any]:
     """Return the configuration of a light network: convolutions where its learner has them.
 
     Parameters
@@ -226,6 +228,8 @@ def light_params(learner: str, *, narrower: int, depth: int, weight_decay: float
         Layers, or stages of images.
     weight_decay : float
         Penalty on the weights.
+    patience : int
+        Times the usual epochs: narrow networks need more of them.
     """
     sort = _SORTS[learner]
     changes: dict[str, Any] = {"separable": True} if sort.reads_images else {}
@@ -237,6 +241,8 @@ def light_params(learner: str, *, narrower: int, depth: int, weight_decay: float
         width=sort.width // narrower,
         depth=depth,
         weight_decay=weight_decay,
+        epochs=patience * sort.epochs,
+        learning_rate=_FAST,
         # A teacher's labels are smooth already.
         label_smoothing=0.0,
         **changes,

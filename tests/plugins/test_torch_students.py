@@ -76,6 +76,7 @@ def test_a_student_is_a_light_network_of_the_same_columns(learner: str, pupil: s
     assert set(student.params) == set(usual)
     assert student.params["width"] == usual["width"] // 2
     assert student.params.get("separable", True)
+    assert student.params["epochs"] == POINT["patience"] * usual["epochs"]
     assert student.params["weight_decay"] == POINT["weight_decay"]
     assert (student.alpha, student.temperature) == (POINT["alpha"], POINT["temperature"])
     fit = FitContext(
@@ -121,7 +122,7 @@ def test_networks_with_branches_are_imitated_by_their_share() -> None:
     teacher = teacher_of(learners, shares=np.array([0.2, 0.5, 0.3]))
     found = [edits(IMITATION | {"rank": rank}, teacher, stage()) for rank in range(3)]
     assert [[edit.member for edit in each] for each in found] == [[2], [0], []]
-    assert found[1][0].name.startswith("audio_lstm-0_audio_cnn_2x16")
+    assert found[1][0].name.startswith("audio_lstm-0_audio_cnn_3x8")
     lesson: Any = found[0][0].edit
     assert lesson.learner == "sequence_cnn"
     assert pickle.loads(pickle.dumps(lesson)) == lesson
@@ -166,7 +167,7 @@ def recurrent(rows: Rows, task: Task = Task.BINARY, **changes: Any) -> Any:
 
 
 def lesson_of(epochs: int = 20, augmentation: float = 1.0, **changes: Any) -> Lesson:
-    params = light_params("sequence_cnn", narrower=4, depth=1, weight_decay=0.01)
+    params = light_params("sequence_cnn", narrower=4, depth=1, weight_decay=0.01, patience=1)
     params |= {"epochs": epochs, "dropout": 0.0, "learning_rate": 1e-2}
     params |= {"augmentation": augmentation}
     return Lesson(**{"learner": "sequence_cnn", "params": params, **changes})
@@ -288,7 +289,7 @@ def test_networks_of_a_run_teach_lighter_ones_and_are_kept_in_integers(tmp_path:
     told = model.report["compression"]
     assert not told["failures"]
     made = " ".join(told["made"])
-    assert "light_network-sequence_cnn_2x32" in made
+    assert "light_network-sequence_cnn_3x16" in made
     assert "imitate_network-sequence_" in made
     assert "integer_network-sequence_" in made
     fresh = slope_table(60, seed=1)
