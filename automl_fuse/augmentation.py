@@ -59,7 +59,8 @@ def augment(columns: Columns, copies: int, seed: int) -> tuple[Columns, Indices]
     columns : Columns
         ``copies * n_rows`` rows: first one copy of each row in order, then the next of each.
     source : array of shape (copies * n_rows,)
-        The row of which each is a copy.
+        The row of which each is a copy: the other one, where that gave all columns, as in a table
+        of one. Whoever must not hear of a row leaves out what was made from it.
 
     Notes
     -----
@@ -85,6 +86,8 @@ def augment(columns: Columns, copies: int, seed: int) -> tuple[Columns, Indices]
                 donors = neighbours.draw(rows, drawn, rng)
                 for name in drawn:
                     values[name][copy * n_rows + rows] = columns.values[name][donors]
+                if len(drawn) == len(drawable):
+                    source[copy * n_rows + rows] = donors
     return Columns(columns=columns.columns, values=values, n_rows=len(source)), source
 
 

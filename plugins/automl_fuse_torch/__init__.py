@@ -29,6 +29,24 @@ def automl_fuse_learners() -> Sequence[LearnerSpec]:
 @hookimpl
 def automl_fuse_compressors() -> Sequence[CompressorSpec]:
     """Return what makes these networks smaller, or one of several."""
-    from automl_fuse_torch import frozen_branches, halve, joint_networks, narrow, shrink
+    from automl_fuse_torch import (
+        frozen_branches,
+        halve,
+        imitate,
+        integer,
+        joint_networks,
+        light,
+        narrow,
+        shrink,
+    )
 
-    return (shrink.SPEC, narrow.SPEC, halve.SPEC, joint_networks.SPEC, frozen_branches.SPEC)
+    return (
+        shrink.SPEC,
+        light.SPEC,
+        imitate.SPEC,
+        narrow.SPEC,
+        integer.SPEC,
+        halve.SPEC,
+        joint_networks.SPEC,
+        frozen_branches.SPEC,
+    )

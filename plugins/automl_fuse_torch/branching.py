@@ -68,6 +68,11 @@ class BranchNetwork:
         return max(1, math.floor(_PRODUCTS_BETWEEN_LOOKS / (_BATCH * self.declared.products)))
 
     @property
+    def n_features(self) -> int:
+        """Features that the head reads."""
+        return int(self.declared.parameters["head.hidden.weight"].shape[0])
+
+    @property
     def declared(self) -> Declaration:
         """What there is to learn and to compute."""
         return _declared(self)
@@ -133,16 +138,23 @@ class BranchNetwork:
 
     def penultimate(self, operations: Operations) -> Value:
         """Compute the hidden layer of the head, (hidden,), of which scores are straight lines."""
-        features = operations.dropped(self.features(operations))
-        return operations.relu(operations.dense(features, "head.hidden", self.hidden))
+        return self._hidden(operations, self.features(operations))
 
     def scores_of(self, operations: Operations, penultimate: Value) -> Value:
         """Compute scores of what ``penultimate`` gives."""
         return operations.output(operations.dropped(penultimate), "head.scores", self.n_outputs)
 
+    def read_out(self, operations: Operations, features: Value) -> Value:
+        """Compute the scores of what ``features`` gave."""
+        return self.scores_of(operations, self._hidden(operations, features))
+
     def scores(self, operations: Operations) -> Value:
         """Compute scores."""
-        return self.scores_of(operations, self.penultimate(operations))
+        return self.read_out(operations, self.features(operations))
+
+    def _hidden(self, operations: Operations, features: Value) -> Value:
+        dropped = operations.dropped(features)
+        return operations.relu(operations.dense(dropped, "head.hidden", self.hidden))
 
 
 @lru_cache(maxsize=32)

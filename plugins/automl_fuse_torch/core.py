@@ -77,6 +77,23 @@ class Network(Protocol):
         """
 
 
+class Teaching(Protocol):
+    """What a network is taught in place of its goals alone."""
+
+    def losses(
+        self, weights: Mapping[str, Any], batch: Mapping[str, Any], goal: Any, noise: Dropping
+    ) -> Any:
+        """Return the loss of each row of a training step, (n_members, n_rows).
+
+        Parameters
+        ----------
+        weights, batch, noise
+            As for ``Network.forward``.
+        goal : tensor of shape (n_members, n_rows, n_outputs)
+            Probabilities of classes, or values.
+        """
+
+
 @dataclass(frozen=True, kw_only=True)
 class Member:
     """One network of a training.
@@ -135,6 +152,8 @@ class Recipe:
         Of Adam.
     places : int
         Validation rows of a member that are predicted at once, if they fit into memory.
+    teaching : Teaching or None
+        What gives the loss of training rows, where that is more than ``loss``.
     """
 
     loss: Loss
@@ -143,6 +162,7 @@ class Recipe:
     schedule: Schedule
     beta2: float = 0.999
     places: int = 1024
+    teaching: Teaching | None = None
 
 
 @dataclass(frozen=True)
@@ -291,14 +311,18 @@ class _Training:
         pieces = zip(rows.chunk(self._parts, 1), weight.chunk(self._parts, 1), strict=True)
         for piece, share in pieces:
             batch = self._rows(piece)
-            goal = batch.pop(GOAL)
-            with self._device.mixed():
-                scores = self._network.forward(
-                    self._packing.views(self._weights), batch, self._noise
-                )
-            loss = training_loss(self._recipe.loss, scores, goal, self._smoothing)
+            loss = self._training_losses(batch.pop(GOAL), batch)
             (loss * share).sum().backward()
         return self._weights.grad
+
+    def _training_losses(self, goal: Any, batch: Mapping[str, Any]) -> Any:
+        """Return the loss of each row of a step."""
+        weights, teaching = self._packing.views(self._weights), self._recipe.teaching
+        if teaching is not None:
+            return teaching.losses(weights, batch, goal, self._noise)
+        with self._device.mixed():
+            scores = self._network.forward(weights, batch, self._noise)
+        return training_loss(self._recipe.loss, scores, goal, self._smoothing)
 
     def _rows(self, positions: Any) -> dict[str, Any]:
         return {name: table[positions] for name, table in self._tables.items() if name != WEIGHT}

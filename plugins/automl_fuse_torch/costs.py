@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from automl_fuse_torch.branching import BranchNetwork
+    from automl_fuse_torch.operations import Declaration
 
 _USUAL: Final = (
     CellSize(kind=Kind.IMAGE, shape=(32, 32, 3)),
@@ -61,11 +62,16 @@ def branch_cost(
         embedded=plain, plain=0, flags=0, codes=(), blocks=tuple(map(_block, cells))
     )
     declared = network(params, inputs, shape.n_classes).declared
-    rows = min(batch_size(shape.n_rows), shape.n_rows)
-    steps = 0.67 * params["epochs"] * math.ceil(shape.n_rows / rows)
-    seconds = _STARTING + steps * (declared.calls * _A_CALL + rows * declared.products * _A_PRODUCT)
+    seconds = _STARTING + 0.67 * params["epochs"] * epoch_seconds(declared, shape.n_rows)
     size = sum(parameter.size for parameter in declared.parameters.values())
     return Cost(seconds=seconds, bytes=4.0 * size + 10_000.0)
+
+
+def epoch_seconds(declared: Declaration, n_rows: int) -> float:
+    """Return how long a pass over so many rows takes on one processor, about."""
+    rows = min(batch_size(n_rows), n_rows)
+    each = declared.calls * _A_CALL + rows * declared.products * _A_PRODUCT
+    return math.ceil(n_rows / rows) * each
 
 
 def _block(cell: CellSize) -> BlockShape:

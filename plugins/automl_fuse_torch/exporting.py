@@ -12,10 +12,11 @@ import numpy as np
 
 from automl_fuse_torch.operations import CHANNELS_A_GROUP, FAR, GATES
 from automl_fuse_torch.program import SINGLE
+from automl_fuse_torch.rounding import GIVEN, MADE, STEP, bias_of
 from automl_fuse_torch.writing import NORM_EPSILON
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from automl_fuse.specs import Array, Kind, Tensor
     from automl_fuse_torch.flat import FlatInput
@@ -71,7 +72,8 @@ class GraphOperations:
 
     def dense(self, x: Value, name: str, n_outputs: int) -> Value:
         """See ``Operations``."""
-        product = self._node("MatMul", [x.tensor, self._weight(name)])
+        given = self._within(x.tensor, name, GIVEN)
+        product = self._node("MatMul", [given, self._kept(f"{name}.weight", axis=1)])
         return Value(self._node("Add", [product, self._bias(name)]), (*x.shape[:-1], n_outputs))
 
     def output(self, x: Value, name: str, n_outputs: int) -> Value:
@@ -87,7 +89,8 @@ class GraphOperations:
             "strides": [stride] * 2,
             "group": x.shape[0] if depthwise else 1,
         }
-        made = self._node("Conv", [x.tensor, self._weight(name), self._bias(name)], settings)
+        weight = self._kept(f"{name}.weight", axis=0)
+        made = self._convolution(x.tensor, name, weight, settings)
         sides = (-(-side // stride) for side in x.shape[1:])
         return Value(made, (n_outputs, *sides))
 
@@ -96,10 +99,11 @@ class GraphOperations:
     ) -> Value:
         """See ``Operations``."""
         n_steps, width = x.shape
-        windows = self._arrays[f"{name}.weight"].reshape(width, kernel, n_outputs)
-        weight = self._writer.constant(np.ascontiguousarray(windows.transpose(2, 0, 1)))
+        weight = self._kept(
+            f"{name}.weight", 0, lambda w: w.reshape(width, kernel, n_outputs).transpose(2, 0, 1)
+        )
         settings = {"pads": [kernel // 2] * 2, "strides": [stride]}
-        made = self._node("Conv", [self._turned(x.tensor), weight, self._bias(name)], settings)
+        made = self._convolution(self._turned(x.tensor), name, weight, settings)
         return Value(self._turned(made), (-(-n_steps // stride), n_outputs))
 
     def normalised(self, x: Value, name: str) -> Value:
@@ -139,8 +143,10 @@ class GraphOperations:
     def embedded(self, codes: Value, name: str, n_codes: int, width: int) -> Value:
         """See ``Operations``."""
         del n_codes
-        table = self._writer.constant(self._arrays[name])
-        found = self._node("Gather", [table, codes.tensor], {"axis": 0})
+        values = self._arrays[name]
+        found = self._node("Gather", [self._writer.constant(values), codes.tensor], {"axis": 0})
+        if values.dtype == np.int8:
+            found = self._counted(found, name, axis=2)
         return Value(found, (*codes.shape, width))
 
     def mask(self, steps: Value, n_steps: int) -> Value:
@@ -165,9 +171,7 @@ class GraphOperations:
         """See ``Operations``."""
         n_steps, made = x.shape[0], GATES[cell] * size
         weight, recurrent = (
-            self._writer.constant(
-                np.ascontiguousarray(self._arrays[f"{name}.{part}"].transpose(0, 2, 1))
-            )
+            self._kept(f"{name}.{part}", 1, lambda w: w.transpose(0, 2, 1))
             for part in ("weight", "recurrent")
         )
         read = self._arrays[f"{name}.bias"]
@@ -242,6 +246,49 @@ class GraphOperations:
 
     def _weight(self, name: str) -> Tensor:
         return self._writer.constant(self._arrays[f"{name}.weight"])
+
+    def _kept(
+        self, name: str, axis: int, arranged: Callable[[Array], Array] = lambda values: values
+    ) -> Tensor:
+        """Return an array, turned back into floating-point numbers if it is kept in integers."""
+        values = self._arrays[name]
+        made = np.ascontiguousarray(arranged(values))
+        tensor = self._writer.constant(made)
+        if values.dtype != np.int8:
+            return tensor
+        if name.rpartition(".")[0] + GIVEN in self._arrays:
+            return self._counted(tensor, name, axis)
+        # What reads no integers: these two are computed once, when a file is loaded.
+        shape = [-1 if each == axis else 1 for each in range(made.ndim)]
+        step = self._writer.constant(self._arrays[name + STEP].reshape(shape))
+        return self._node("Mul", [self._node("Cast", [tensor], {"to": SINGLE}), step])
+
+    def _counted(self, x: Tensor, name: str, axis: int) -> Tensor:
+        """Return integers of an array times its steps, one for each place of an axis."""
+        step = self._arrays[name + STEP]
+        parts = [self._writer.constant(each) for each in (step, np.zeros(len(step), np.int8))]
+        return self._node("DequantizeLinear", [x, *parts], {"axis": axis})
+
+    def _within(self, x: Tensor, layer: str, side: str) -> Tensor:
+        """Return what a layer is given, or makes, rounded to the integers it was measured for."""
+        if layer + side not in self._arrays:
+            return x
+        step, zero = self._arrays[layer + side]
+        parts = [self._number(step), self._writer.constant(np.array(zero, dtype=np.uint8))]
+        whole = self._node("QuantizeLinear", [x, *parts])
+        return self._node("DequantizeLinear", [whole, *parts])
+
+    def _convolution(
+        self, x: Tensor, layer: str, weight: Tensor, settings: Mapping[str, Any]
+    ) -> Tensor:
+        """Return a convolution; onnxruntime computes it in integers where both sides have them."""
+        bias = self._bias(layer)
+        if layer + GIVEN in self._arrays:
+            whole, step = bias_of(self._arrays, layer)
+            parts = [self._writer.constant(each) for each in (whole, step, np.zeros_like(whole))]
+            bias = self._node("DequantizeLinear", parts, {"axis": 0})
+        made = self._node("Conv", [self._within(x, layer, GIVEN), weight, bias], settings)
+        return self._within(made, layer, MADE)
 
     def _bias(self, name: str) -> Tensor:
         return self._writer.constant(self._arrays[f"{name}.bias"])

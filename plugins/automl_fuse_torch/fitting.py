@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from automl_fuse_torch.core import Member
     from automl_fuse_torch.devices import Device
     from automl_fuse_torch.learner import Design, Family, Model
+    from automl_fuse_torch.model import TabularNetwork
 
 _SAMPLE = 1_000
 """Training rows that decide where parameters start, at most."""
@@ -158,21 +159,38 @@ class _Planned:
         )
 
     def _initial(self) -> dict[str, Any]:
-        context = self.task.context
-        rng = np.random.default_rng(context.seed)
-        n_train = self.rows.n_train
-        sample = np.sort(rng.permutation(n_train)[:_SAMPLE])
-        rows = {name: table[sample] for name, table in self.rows.tables.items()}
-        prior = _mean(self.task.train, context)
-        if context.task.is_classification:
-            prior = np.log(np.maximum(prior, _LEAST))
-            prior -= prior.mean()
-        return self.design.network.initial(rows, prior, rng)
+        rows = {name: table[: self.rows.n_train] for name, table in self.rows.tables.items()}
+        return initial(self.design.network, rows, self.task.train, self.task.context)
+
+
+def initial(
+    network: TabularNetwork, tables: Mapping[str, Array], train: Rows, context: FitContext
+) -> dict[str, Any]:
+    """Return where the parameters of a network start: its head tells the prior.
+
+    Parameters
+    ----------
+    network : TabularNetwork
+        The network.
+    tables : mapping of str to array
+        Its training rows, as it reads them.
+    train : Rows
+        The same rows, with their targets.
+    context : FitContext
+        Task and seed.
+    """
+    rng = np.random.default_rng(context.seed)
+    sample = np.sort(rng.permutation(len(train.y))[:_SAMPLE])
+    prior = _mean(train, context)
+    if context.task.is_classification:
+        prior = np.log(np.maximum(prior, _LEAST))
+        prior -= prior.mean()
+    return network.initial({name: table[sample] for name, table in tables.items()}, prior, rng)
 
 
 def _planned(number: int, task: FitTask, prepared: dict[Hashable, _Prepared]) -> _Planned | None:
     """Return a task with its network, or None if there is nothing to learn from."""
-    family = _family(task.learner)
+    family = family_of(task.learner)
     context = task.context
     if context.task.is_classification and context.n_classes == 1:
         return None
@@ -189,7 +207,14 @@ def _planned(number: int, task: FitTask, prepared: dict[Hashable, _Prepared]) ->
     return _Planned(number, task, rows, design, start)
 
 
-def _family(learner: str) -> Family:
+def family_of(learner: str) -> Family:
+    """Return the kind of network of a learner.
+
+    Raises
+    ------
+    PluginError
+        If it is none of this plugin.
+    """
     from automl_fuse_torch import factorisation, ft_transformer, media, realmlp, tabm
 
     families = {
@@ -205,22 +230,23 @@ def _family(learner: str) -> Family:
 
 
 def _prepare(task: FitTask, family: Family, earlier: Inputs | None) -> _Prepared:
-    from automl_fuse_torch.core import GOAL, WEIGHT
-
     inputs = Inputs.fitted(
         task.train.X, family.flagged_levels, earlier, reads_blocks=family.reads_blocks
     )
     blocks = [task.train] if task.valid is None else [task.train, task.valid]
-    parts = [
-        inputs.tables(rows.X.values)
-        | {
-            GOAL: targets_of(rows, task.context).astype(np.float32),
-            WEIGHT: weights_of(rows).astype(np.float32),
-        }
-        for rows in blocks
-    ]
+    parts = [tables_of(inputs, rows, task.context) for rows in blocks]
     tables = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     return _Prepared(inputs, len(task.train.y), tables)
+
+
+def tables_of(inputs: Inputs, rows: Rows, context: FitContext) -> dict[str, Array]:
+    """Return rows as a training reads them: inputs, targets and weights."""
+    from automl_fuse_torch.core import GOAL, WEIGHT
+
+    return inputs.tables(rows.X.values) | {
+        GOAL: targets_of(rows, context).astype(np.float32),
+        WEIGHT: weights_of(rows).astype(np.float32),
+    }
 
 
 def targets_of(rows: Rows, context: FitContext) -> Floats:

@@ -16,7 +16,7 @@ from automl_fuse.specs import ALL_TASKS, CompressorSpec, Configuration, Edit
 from automl_fuse_torch.shrink import LEARNERS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Container, Sequence
 
     from automl_fuse.specs import Compressor, FusionContext, Learner, Params, Rows, Suggest, Teacher
 
@@ -42,10 +42,18 @@ class ToHalves:
         return result
 
 
-def networks_by_share(teacher: Teacher) -> list[int]:
-    """Return the positions of this plugin's networks of a share above 0, the largest first."""
+def networks_by_share(teacher: Teacher, among: Container[str] = LEARNERS) -> list[int]:
+    """Return the positions of networks of a share above 0, the largest first.
+
+    Parameters
+    ----------
+    teacher : Teacher
+        The fused pipeline.
+    among : container of str
+        Learners that count: by default those without branches.
+    """
     order = np.argsort(-teacher.shares, kind="stable").tolist()
-    return [m for m in order if teacher.shares[m] > 0 and teacher.learners[m] in LEARNERS]
+    return [m for m in order if teacher.shares[m] > 0 and teacher.learners[m] in among]
 
 
 class Halve:

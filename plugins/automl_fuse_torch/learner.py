@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping, Sequence
 
     from automl_fuse.specs import Floats, Graph, Matrix, Tensor
+    from automl_fuse_torch.imitate import Lesson
     from automl_fuse_torch.inputs import InputShape
     from automl_fuse_torch.schedules import Schedule
 
@@ -257,20 +258,52 @@ class NetworkLearner:
         if not isinstance(self.model, NetworkModel):
             raise PluginError("a constant has no neurons")
         pruned = self._with(self.model.narrowed(share))
-        task = Task.BINARY if self._n_outputs == 2 else Task.MULTICLASS
-        context = FitContext(
-            task=task if self._is_classification else Task.REGRESSION,
-            n_classes=self._n_outputs,
-            seed=0,
-            n_threads=1,
-            deadline=_Never(),
-            earlier=Earlier(learner=pruned, outputs=tuple(range(self._n_outputs))),
-        )
+        context = self._context_of(Earlier(learner=pruned, outputs=tuple(range(self._n_outputs))))
         width = pruned.model.network.width  # type: ignore[union-attr]
         changes = {"width": width, "epochs": epochs, "rate_factor": _PRUNED_RATE, "frozen": 0.0}
         result = NetworkLearner(self._name, {**self._params, **changes}, context)
         result.fit(train, None)
         return result
+
+    def imitated(self, lesson: Lesson, train: Rows) -> NetworkLearner:
+        """Return the learner of another network that this one has taught: see ``imitating``.
+
+        Raises
+        ------
+        PluginError
+            If it is a constant, a network without branches, or has no weights to go by.
+        """
+        from automl_fuse_torch.imitating import imitated
+
+        if not isinstance(self.model, NetworkModel):
+            raise PluginError("a constant has nothing to teach")
+        context = self._context_of(None)
+        result = NetworkLearner(lesson.learner, lesson.params, context)
+        return result._with(imitated(self.model, lesson, train, context))
+
+    def quantised(self, train: Rows, floating: float) -> NetworkLearner:
+        """Return the learner with its layers in integers, but for a share of them.
+
+        Raises
+        ------
+        PluginError
+            If it is a constant, a network without branches, or has been made smaller already.
+        """
+        if not isinstance(self.model, NetworkModel):
+            raise PluginError("a constant has no layers to quantise")
+        return self._with(self.model.quantised(train.X.values, floating))
+
+    def _context_of(self, earlier: Earlier | None) -> FitContext:
+        """Return the context in which an edit trains: on one thread, from one seed."""
+        task = Task.BINARY if self._n_outputs == 2 else Task.MULTICLASS
+        return FitContext(
+            task=task if self._is_classification else Task.REGRESSION,
+            n_classes=self._n_outputs,
+            seed=0,
+            n_threads=1,
+            deadline=_Never(),
+            earlier=earlier,
+        )
 
     def decompress(self) -> NetworkLearner:
         """Return the learner with its weights in single precision: see ``Pipeline.decompress``."""

@@ -34,7 +34,7 @@ _CATEGORY_WIDTH: Final = 8
 _NUMBER_WIDTH: Final = 4
 _HEAD: Final = 64
 _FEW_EPOCHS, _FAST = 15, 6e-3
-"""Of the configuration for little time."""
+"""Of the configuration for little time; the rate is that of light networks, too."""
 _BLOCKS: Final[Mapping[Kind, str]] = {
     Kind.IMAGE: "pixels",
     Kind.AUDIO: "log_mel",
@@ -211,6 +211,42 @@ def _point(sort: _Sort, **changes: Any) -> dict[str, Any]:
     if len(sort.bodies) > 1:
         plain["body"] = sort.bodies[0].value
     return plain | changes
+
+
+def light_params(
+    learner: str, *, narrower: int, depth: int, weight_decay: float, patience: int
+) -> dict[str, Any]:
+    """Return the configuration of a light network: convolutions where its learner has them.
+
+    Parameters
+    ----------
+    learner : str
+        Name of a learner of this module.
+    narrower : int
+        By which the usual width is divided.
+    depth : int
+        Layers, or stages of images.
+    weight_decay : float
+        Penalty on the weights.
+    patience : int
+        Times the usual epochs: narrow networks need more of them.
+    """
+    sort = _SORTS[learner]
+    changes: dict[str, Any] = {"separable": True} if sort.reads_images else {}
+    if Body.GRU in sort.bodies:
+        # Three quarters of the products of an LSTM.
+        changes["body"] = Body.GRU.value
+    return _point(
+        sort,
+        width=sort.width // narrower,
+        depth=depth,
+        weight_decay=weight_decay,
+        epochs=patience * sort.epochs,
+        learning_rate=_FAST,
+        # A teacher's labels are smooth already.
+        label_smoothing=0.0,
+        **changes,
+    )
 
 
 def _portfolio(sort: _Sort) -> tuple[Configuration, ...]:

@@ -11,6 +11,7 @@ import numpy as np
 from automl_fuse.errors import PluginError
 from automl_fuse.specs import Floats, Forest, ForestModel, Link
 from automl_fuse_torch.program import Program, Writer
+from automl_fuse_torch.rounding import floating
 from automl_fuse_torch.session import Session
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ class NetworkModel:
         self,
         inputs: Inputs,
         network: TabularNetwork,
-        arrays: Mapping[str, Singles],
+        arrays: Mapping[str, Array],
         is_classification: bool,
         epochs: int,
         weights: Mapping[str, Singles],
@@ -115,10 +116,20 @@ class NetworkModel:
         self.network = network
         self.weights = dict(weights)
         self.origin = origin
-        self._arrays = dict(arrays)
+        self._arrays: dict[str, Array] = dict(arrays)
         self._is_classification = is_classification
         self.tuned: dict[str, int] = {"epochs": epochs} if epochs else {}
         self._program: Program | Session | None = None
+
+    @property
+    def arrays(self) -> Mapping[str, Array]:
+        """What it predicts with."""
+        return self._arrays
+
+    @property
+    def is_classification(self) -> bool:
+        """Whether it predicts probabilities."""
+        return self._is_classification
 
     def predict(self, values: Floats) -> Floats:
         """Return probabilities (n_rows, n_classes), or values (n_rows, 1)."""
@@ -165,7 +176,7 @@ class NetworkModel:
         for name, parameter in self.network.parameters().items():
             if parameter.rate > 0.0 and name in arrays:
                 arrays[name] = _halves(name, arrays[name])
-        return self._of(arrays)
+        return self.with_arrays(arrays)
 
     def narrowed(self, share: float) -> NetworkModel:
         """Return a network of a share of the neurons of each layer: see ``narrow``.
@@ -184,14 +195,26 @@ class NetworkModel:
         return NetworkModel(self.inputs, network, arrays, self._is_classification, 0, weights)
 
     def decompressed(self) -> NetworkModel:
-        """Return the network in single precision throughout, with what halving took from it."""
-        arrays = {
-            name: values.astype(np.float32) if values.dtype == np.float16 else values
-            for name, values in self._arrays.items()
-        }
-        return self._of(arrays)
+        """Return the network in single precision throughout, without what rounding took."""
+        return self.with_arrays(floating(self._arrays))
 
-    def _of(self, arrays: Mapping[str, Singles]) -> NetworkModel:
+    def quantised(self, values: Floats, floating_share: float) -> NetworkModel:
+        """Return the network with layers in integers, as training rows allow: see ``quantising``.
+
+        Raises
+        ------
+        PluginError
+            If it has no branches, or has been made smaller already.
+        """
+        from automl_fuse_torch.quantising import quantised
+
+        if not self.network.is_single:
+            raise PluginError(f"{type(self.network).__name__} has no branches to quantise")
+        if not self.weights:
+            raise PluginError("this network has been made smaller already")
+        return self.with_arrays(quantised(self, values, floating_share))
+
+    def with_arrays(self, arrays: Mapping[str, Array]) -> NetworkModel:
         """Return a network of other arrays, from which none can start."""
         epochs = self.tuned.get("epochs", 0)
         return NetworkModel(self.inputs, self.network, arrays, self._is_classification, epochs, {})

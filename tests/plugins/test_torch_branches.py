@@ -11,16 +11,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import pytest
+from networks import (
+    N_TOKENS,
+    READ,
+    SHAPES,
+    SPECS,
+    beyond,
+    context,
+    make_rows,
+    params_of,
+)
 
 import automl_fuse
-import automl_fuse_torch
 from automl_fuse import Settings
 from automl_fuse.specs import (
     Block,
     CellSize,
     Column,
     Columns,
-    FitContext,
     Kind,
     Matrix,
     Rows,
@@ -31,6 +39,7 @@ from automl_fuse_torch.inputs import BlockShape, Inputs
 
 torch = pytest.importorskip("torch", reason="the extra 'torch' is not installed")
 
+
 from automl_fuse_torch.augmenting import augmented  # noqa: E402 - they import torch
 from automl_fuse_torch.batching import Noise, NoNoise  # noqa: E402
 from automl_fuse_torch.devices import Device  # noqa: E402
@@ -39,85 +48,7 @@ from automl_fuse_torch.fitting import FitTask, fit_many  # noqa: E402
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from automl_fuse.specs import Array, Params
-
-SPECS = {spec.name: spec for spec in automl_fuse_torch.automl_fuse_learners()}
-SHAPES: dict[Kind, tuple[int, ...]] = {
-    Kind.IMAGE: (1, 7, 6),
-    Kind.AUDIO: (9, 6),
-    Kind.SEQUENCE: (9, 2),
-    Kind.TEXT: (7,),
-}
-READ = {
-    "image_cnn": Kind.IMAGE,
-    "audio_cnn": Kind.AUDIO,
-    "audio_lstm": Kind.AUDIO,
-    "sequence_cnn": Kind.SEQUENCE,
-    "sequence_rnn": Kind.SEQUENCE,
-    "sequence_transformer": Kind.SEQUENCE,
-    "text_rnn": Kind.TEXT,
-    "text_transformer": Kind.TEXT,
-}
-SMALL: dict[str, Any] = {"width": 16, "depth": 1, "epochs": 6}
-N_TOKENS = 10
-
-
-class Far:
-    """A deadline that never comes."""
-
-    def remaining(self) -> float:
-        return 1e9
-
-    def expired(self) -> bool:
-        return False
-
-
-def make_rows(kind: Kind, n_rows: int, seed: int, n_tokens: int = N_TOKENS) -> Rows:
-    """Return rows of one block that tell the class by a pattern, not by their mean."""
-    rng = np.random.default_rng(seed)
-    shape, y = SHAPES[kind], rng.integers(2, size=n_rows)
-    size = int(np.prod(shape))
-    if kind is Kind.TEXT:
-        values = rng.integers(4, N_TOKENS, size=(n_rows, *shape)).astype(float)
-        place = rng.integers(1, 3, size=n_rows)
-        values[np.arange(n_rows), place] = 2.0 + y
-    else:
-        values = 0.5 * rng.normal(size=(n_rows, *shape))
-        axis = len(shape) - (1 if kind is Kind.AUDIO else 2)
-        wave = np.cos(np.pi * np.arange(shape[axis]))
-        spread = [-1 if i == axis else 1 for i in range(len(shape))]
-        values += (2.0 * y - 1.0).reshape(-1, *[1] * len(shape)) * wave.reshape(spread)
-    flat = values.reshape(n_rows, size)
-    names = [f"x{i}" for i in range(size)]
-    length = None
-    if kind is not Kind.IMAGE:
-        used = rng.integers(4, shape[0] + 1, size=n_rows)
-        flat = (values * beyond(used, shape)).reshape(n_rows, size)
-        flat, names, length = np.column_stack([flat, used]), [*names, "steps"], size
-    block = Block(
-        column="x",
-        kind=kind,
-        start=0,
-        shape=shape,
-        length=length,
-        n_tokens=n_tokens if kind is Kind.TEXT else 0,
-    )
-    return Rows(X=Matrix.numbers(flat, names, [block]), y=y)
-
-
-def beyond(used: Array, shape: tuple[int, ...]) -> Array:
-    """Return 1 for steps that are used, else 0."""
-    there = np.arange(shape[0]) < used[:, None]
-    return there.reshape(len(used), shape[0], *[1] * (len(shape) - 1)).astype(float)
-
-
-def context(task: Task = Task.BINARY, seed: int = 0) -> FitContext:
-    n_classes = {Task.BINARY: 2, Task.REGRESSION: 1}[task]
-    return FitContext(task=task, n_classes=n_classes, seed=seed, n_threads=1, deadline=Far())
-
-
-def params_of(name: str, **changes: Any) -> Params:
-    return {**SPECS[name].portfolio[0].params, **SMALL, **changes}
+    from automl_fuse.specs import Array
 
 
 def task_of(name: str, rows: tuple[Rows, Rows], seed: int = 0, **changes: Any) -> FitTask:
