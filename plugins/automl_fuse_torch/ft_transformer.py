@@ -25,6 +25,7 @@ from automl_fuse.specs import (
 )
 from automl_fuse_torch.embeddings import Categories
 from automl_fuse_torch.inputs import CODES, FLAGS, NUMBERS, InputNames, InputShape
+from automl_fuse_torch.joining import joint_fit
 from automl_fuse_torch.learner import ENCODERS, Design, Family, Knobs, NetworkLearner, batch_size
 from automl_fuse_torch.parameters import Parameter
 from automl_fuse_torch.schedules import COSINE
@@ -388,6 +389,7 @@ FT_TRANSFORMER = LearnerSpec(
     ),
     requires=("torch",),
     extra="torch",
+    joint=joint_fit(cost),
     soft_labels=True,
     fine_tuning=FINE_TUNING,
 )

@@ -20,6 +20,7 @@ from automl_fuse_torch.branches import Body, Branch
 from automl_fuse_torch.branching import BranchNetwork
 from automl_fuse_torch.costs import branch_cost
 from automl_fuse_torch.flat import FlatInput
+from automl_fuse_torch.joining import joint_fit
 from automl_fuse_torch.learner import ENCODERS, Design, Family, Knobs, NetworkLearner, batch_size
 from automl_fuse_torch.schedules import COSINE
 from automl_fuse_torch.starting import FINE_TUNING
@@ -244,13 +245,14 @@ def _encoders(sort: _Sort) -> tuple[str, ...]:
 
 def _spec(name: str, sort: _Sort) -> LearnerSpec:
     design: Callable[[Params, InputShape, int], BranchNetwork] = partial(_network, sort)
+    cost = partial(branch_cost, design, sort.kinds)
     return LearnerSpec(
         name=name,
         api_version=1,
         tasks=ALL_TASKS,
         encoders=_encoders(sort),
         build=partial(NetworkLearner, name),
-        cost=partial(branch_cost, design, sort.kinds),
+        cost=cost,
         space=partial(_space, sort),
         portfolio=_portfolio(sort),
         requires=("torch",),
@@ -258,6 +260,7 @@ def _spec(name: str, sort: _Sort) -> LearnerSpec:
         soft_labels=True,
         fine_tuning=FINE_TUNING,
         misfit=partial(_misfit, sort),
+        joint=joint_fit(cost),
     )
 
 

@@ -24,6 +24,7 @@ from automl_fuse.specs import (
     Suggest,
 )
 from automl_fuse_torch.flat import FlatInput
+from automl_fuse_torch.joining import joint_fit
 from automl_fuse_torch.learner import ENCODERS, Design, Family, Knobs, NetworkLearner
 from automl_fuse_torch.parameters import Parameter
 from automl_fuse_torch.schedules import REALMLP as SCHEDULE
@@ -285,6 +286,7 @@ REALMLP = LearnerSpec(
     ),
     requires=("torch",),
     extra="torch",
+    joint=joint_fit(cost),
     soft_labels=True,
     fine_tuning=FINE_TUNING,
 )
