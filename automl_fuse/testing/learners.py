@@ -45,6 +45,7 @@ from automl_fuse.testing._data import (
     with_missing,
 )
 from automl_fuse.testing.exporting import LEARNER_RULES
+from automl_fuse.testing.joining import JOINING_RULES
 from automl_fuse.testing.starting import STARTING_RULES
 from automl_fuse.testing.teaching import TEACHING_RULES
 
@@ -368,6 +369,7 @@ _RULES = (
     fits_what_its_space_draws,
     estimates_its_cost,
     *STARTING_RULES,
+    *JOINING_RULES,
     *TEACHING_RULES,
     *LEARNER_RULES,
 )

@@ -1,0 +1,87 @@
+"""Rules of learners that fit several models at the same time."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from automl_fuse.specs import Fit, FitContext, Shape
+from automl_fuse.testing._base import draw, far, require, require_close, through_pickle
+
+if TYPE_CHECKING:
+    from automl_fuse.specs import JointFit, Learner, Params
+    from automl_fuse.testing.learners import LearnerCase
+
+_NEAR = 0.01
+"""Sums in another order are rounded otherwise: networks in single precision differ by 1e-5 on a
+processor, and by more in half precision on a card."""
+
+
+def fits_together_as_alone(case: LearnerCase) -> None:
+    """Require that models which ``joint`` fits together predict as they do when fitted alone."""
+    joint = case.spec.joint
+    if joint is None:
+        return
+    first, second = case.train, case.rows(len(case.train.y), seed=4)
+    other = _other_params(case, joint)
+    places = [(first, case.params, 7), (second, case.params, 8), (first, other, 9)]
+    fits = [
+        Fit(learner=_built(case, params, seed), train=rows, valid=case.valid)
+        for rows, params, seed in places
+    ]
+    joint.fit(fits)
+    for fit, (rows, params, seed) in zip(fits, places, strict=True):
+        alone = _built(case, params, seed)
+        alone.fit(rows, case.valid)
+        predicted = case.predict(through_pickle(fit.learner), case.test.X)
+        expected = case.predict(alone, case.test.X)
+        require_close(predicted, expected, _NEAR, f"{dict(params)}, together and alone")
+
+
+def fits_one_and_unlike_rows_together(case: LearnerCase) -> None:
+    """Require that ``joint`` fits one model, and rows of other numbers without validation rows."""
+    joint = case.spec.joint
+    if joint is None:
+        return
+    few = case.few(3)
+    for rows in ([case.train], [case.train, few]):
+        fits = [Fit(learner=_built(case, case.params, 7), train=each, valid=None) for each in rows]
+        joint.fit(fits)
+        for fit in fits:
+            case.predict(fit.learner, case.test.X)
+
+
+def plans_joint_fits(case: LearnerCase) -> None:
+    """Require that ``joint`` says how many models pay, what they take, and where they agree."""
+    joint = case.spec.joint
+    if joint is None:
+        return
+    for point in case.spec.portfolio:
+        for n_rows in (50, 20_000, 1_000_000):
+            shape = Shape(n_rows=n_rows, n_features=20, n_classes=case.n_classes, task=case.task)
+            size = joint.size(shape, point.params)
+            require(isinstance(size, int) and size >= 1, f"size is {size!r}: give 1 or more")
+            for n in (2, max(2, size)):
+                seconds = joint.seconds(shape, point.params, n)
+                require(0 < seconds < math.inf, f"{n} models take {seconds!r} seconds")
+        agreed = dict(joint.agreed(point.params))
+        given = dict(point.params)
+        foreign = {name for name, value in agreed.items() if given.get(name) != value}
+        require(not foreign, f"agreed gives {sorted(foreign)}, which {given} does not hold so")
+
+
+def _other_params(case: LearnerCase, joint: JointFit) -> Params:
+    """Return params of the same shape, the others drawn from the space."""
+    drawn = draw(case.spec.space, 3)
+    free = case.params.keys() - joint.agreed(case.params).keys()
+    return {**case.params, **{name: drawn[name] for name in free if name in drawn}}
+
+
+def _built(case: LearnerCase, params: Params, seed: int) -> Learner:
+    context = FitContext(
+        task=case.task, n_classes=case.n_classes, seed=seed, n_threads=1, deadline=far()
+    )
+    return case.spec.build(params, context)
+
+
+JOINING_RULES = (fits_together_as_alone, fits_one_and_unlike_rows_together, plans_joint_fits)
