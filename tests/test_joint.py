@@ -39,13 +39,11 @@ if TYPE_CHECKING:
     from automl_fuse.specs import Event, Job
 
 X, Y = load_diabetes(return_X_y=True)
-MODULES = str(Path(__file__).parent)
 
 
 @pytest.fixture(autouse=True)
 def calm(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Let workers find the plugins, and nothing raise."""
-    monkeypatch.syspath_prepend(MODULES)
+    """Leave busy machines time, and forget what other tests have done."""
     monkeypatch.setattr(members, "OVERRUN", (1.25, 200.0))
     monkeypatch.setattr(members, "START", (0.5, 200.0, 200.0))
     before = dict(TROUBLE)
@@ -70,6 +68,12 @@ def fit(plugin: str = "joint_plugin", **changes: Any) -> Pipeline:
     return automl_fuse.fit(X, Y, time_limit=600, prefer="quality", settings=settings, **others)
 
 
+@pytest.fixture(scope="module")
+def apart() -> Pipeline:
+    """Return what comes of fitting one fold after the other."""
+    return fit("apart_plugin")
+
+
 def board(pipeline: Pipeline) -> list[tuple[Any, ...]]:
     rows = pipeline.report["leaderboard"]
     return [(row["member"], row["params"], row["score"], row["weight"]) for row in rows]
@@ -88,23 +92,25 @@ def test_the_learner_conforms() -> None:
 
 
 @pytest.mark.parametrize("executor", ["inline", "processes"])
-def test_folds_fitted_together_are_those_fitted_apart(executor: str) -> None:
-    same(fit(executor=executor, workers=2), fit("apart_plugin"))
+def test_folds_fitted_together_are_those_fitted_apart(executor: str, apart: Pipeline) -> None:
+    same(fit(executor=executor, workers=2), apart)
     if executor == "inline":
         assert [len(models) for models in TOGETHER] == [5, 5]
 
 
-def test_as_many_are_fitted_together_as_pay(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_as_many_are_fitted_together_as_pay(
+    apart: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(joint_plugin, "SIZE", 2)
-    same(fit(), fit("apart_plugin"))
+    same(fit(), apart)
     assert [len(models) for models in TOGETHER] == [2, 2, 2, 2]
 
 
 def test_nothing_is_fitted_together_where_that_does_not_pay(
-    monkeypatch: pytest.MonkeyPatch,
+    apart: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(joint_plugin, "SIZE", 1)
-    same(fit(), fit("apart_plugin"))
+    same(fit(), apart)
     assert TOGETHER == []
 
 
@@ -139,11 +145,10 @@ def test_seconds_are_shared_and_none_is_counted_twice() -> None:
 
 
 def test_what_cannot_be_fitted_together_is_fitted_apart(
-    caplog: pytest.LogCaptureFixture,
+    apart: Pipeline, caplog: pytest.LogCaptureFixture
 ) -> None:
-    expected = fit("apart_plugin")
     TROUBLE["together"] = True
-    same(fit(), expected)
+    same(fit(), apart)
     assert "too much at once" in caplog.text
 
 
