@@ -191,7 +191,7 @@ class FoldRunner:
 
     def _run_together(self, job: Job) -> list[JobResult]:
         """Fit folds at the same time, or one after another where that fails: one may be broken."""
-        deadline, watch = Deadline(job.seconds), Stopwatch()
+        deadline = Deadline(job.seconds)
         try:
             self.prepare(job)
             watch = Stopwatch()

@@ -7,7 +7,6 @@ import os
 import sys
 import types
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import joint_plugin
@@ -25,7 +24,7 @@ from automl_fuse.folds import make_folds
 from automl_fuse.metrics import METRICS, loss_of
 from automl_fuse.search import MemberSearch, SearchLimits, members
 from automl_fuse.search.arms import Allowance, Arm, Candidate, choose
-from automl_fuse.search.joint import stretch
+from automl_fuse.search.joint import MOST_CONFIGURATIONS, stretch
 from automl_fuse.search.ledger import Ledger
 from automl_fuse.search.studies import Storage, Study
 from automl_fuse.specs import Column, Columns, JobResult, Kind, ObserverSpec, Shape, Task
@@ -34,6 +33,7 @@ from automl_fuse.trial import TrialData
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from automl_fuse.pipeline import Pipeline
     from automl_fuse.specs import Event, Job
@@ -130,10 +130,10 @@ def test_configurations_of_one_shape_are_fitted_together(monkeypatch: pytest.Mon
 def test_a_holdout_is_fitted_together_with_that_of_other_configurations(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(joint_plugin, "SIZE", 3)
+    monkeypatch.setattr(joint_plugin, "SIZE", 40)
     holdout = PredefinedSplit(np.where(np.arange(len(Y)) % 5, -1, 0))
-    fit(folds=holdout, max_trials=5)
-    assert [len(models) for models in TOGETHER] == [3, 2]
+    fit(folds=holdout, max_trials=MOST_CONFIGURATIONS + 2)
+    assert [len(models) for models in TOGETHER] == [MOST_CONFIGURATIONS, 2]
 
 
 def test_seconds_are_shared_and_none_is_counted_twice() -> None:
@@ -316,6 +316,15 @@ def test_a_job_may_take_as_long_as_its_folds_would_have(monkeypatch: pytest.Monk
         searched(executor, max_trials=1)
         seconds.append(executor.jobs[0].seconds)
     assert seconds[1] == pytest.approx(3 * seconds[0])
+
+
+def test_the_first_member_of_a_large_table_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(joint_plugin, "SIZE", 15)
+    monkeypatch.setattr(members, "SAMPLE_ROWS", 100)
+    executor = Slow("it broke")
+    searched(executor)
+    assert [len(job.each) for job in executor.jobs] == [5, 5]
+    assert executor.jobs[0].seconds == pytest.approx(12.0)
 
 
 @pytest.mark.parametrize(

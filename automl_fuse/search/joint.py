@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from automl_fuse.errors import PluginError
 from automl_fuse.hyperparameters import learner_params
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
     from automl_fuse.search.arms import Choice
     from automl_fuse.specs import Job, LearnerSpec, Params, Shape
+
+MOST_CONFIGURATIONS: Final = 8
+"""Configurations of one job: those drawn at once learn nothing from each other."""
 
 
 def at_once(spec: LearnerSpec, shape: Shape, params: Params, n_models: int) -> int:
@@ -80,7 +83,7 @@ def mates_of(choice: Choice, shape: Shape, n_folds: int, seconds: float) -> Iter
     if joint is None or arm.spec.space is no_space:
         return
     free = own.keys() - joint.agreed(own).keys()
-    n_members = joint.size(shape, own) // n_folds if free else 1
+    n_members = min(joint.size(shape, own) // n_folds, MOST_CONFIGURATIONS) if free else 1
     ratio = arm.correction(1.0)
     while n_members > 1 and ratio * joint.seconds(shape, own, n_members * n_folds) > seconds:
         n_members -= 1

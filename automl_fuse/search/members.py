@@ -236,6 +236,8 @@ class MemberSearch:
     def _mates(self, member: OpenMember) -> Iterator[Choice]:
         """Return what is fitted in one job with a member, as far as trials are left."""
         choice, n_folds = member.choice, len(self._data.folds)
+        if self._is_urgent:
+            return iter(())
         waves = math.ceil(n_folds / self._limits.slots)
         mates = mates_of(choice, self._shape_of(choice), n_folds, waves * choice.seconds)
         limit = self._limits.max_trials
@@ -290,11 +292,16 @@ class MemberSearch:
         """Return what each wave of the folds of a member that wait may take."""
         waves = math.ceil(len(member.pending) / self._limits.slots)
         seconds = min(member.choice.seconds, MARGIN * self._deadline.remaining() / waves)
-        if not self._tally.finished and self._shape.n_rows > SAMPLE_ROWS:
+        if self._is_urgent:
             one, every = FIRST_SECONDS
             waves = math.ceil(len(self._data.folds) / self._limits.slots)
             seconds = min(seconds, one, every / waves)
         return max(seconds, 0.0)
+
+    @property
+    def _is_urgent(self) -> bool:
+        """Whether nothing is servable yet, of a table so large that it may last."""
+        return not self._tally.finished and self._shape.n_rows > SAMPLE_ROWS
 
     def _shape_of(self, choice: Choice) -> Shape:
         n_rows = self._shape.n_rows
