@@ -321,10 +321,11 @@ def test_a_job_may_take_as_long_as_its_folds_would_have(monkeypatch: pytest.Monk
 def test_the_first_member_of_a_large_table_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(joint_plugin, "SIZE", 15)
     monkeypatch.setattr(members, "SAMPLE_ROWS", 100)
+    monkeypatch.setattr(members, "FIRST_SECONDS", (1.0, 2.0))
     executor = Slow("it broke")
     searched(executor)
     assert [len(job.each) for job in executor.jobs] == [5, 5]
-    assert executor.jobs[0].seconds == pytest.approx(12.0)
+    assert executor.jobs[0].seconds == pytest.approx(2.0)
 
 
 @pytest.mark.parametrize(
