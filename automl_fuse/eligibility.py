@@ -104,6 +104,7 @@ def _predicted(spec: LearnerSpec, shape: Shape, params: Params) -> tuple[float, 
     seconds = float(spec.cost(shape, params).seconds)
     if spec.joint is None:
         return (seconds,)
+    dict(spec.joint.agreed(params))  # the search asks for that, too
     size = max(1, int(spec.joint.size(shape, params)))
     return seconds, float(spec.joint.seconds(shape, params, size))
 

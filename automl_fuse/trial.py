@@ -187,6 +187,7 @@ class FoldRunner:
         begun = self._begun(job, deadline, {})
         if begun.fit is not None:
             begun.fit.learner.fit(begun.fit.train, begun.fit.valid)
+            begun = replace(begun, fit=None)  # what a student was taught may be large
         return self._kept(begun, watch.seconds())
 
     def _run_together(self, job: Job) -> list[JobResult]:
