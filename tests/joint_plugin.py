@@ -60,7 +60,7 @@ def fit_together(fits: Sequence[Fit]) -> None:
         raise MemoryError("too much at once")
     parts = [(fit.learner, fit.train) for fit in fits]
     TOGETHER.append([(len(train.y), ridge.params["penalty"]) for ridge, train in parts])
-    SHARED.append(len({id(train.X.values) for _, train in parts}))
+    SHARED.append(len({id(train) for _, train in parts}))
     solve(parts)
 
 

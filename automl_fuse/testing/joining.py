@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from automl_fuse.specs import Fit, FitContext, Shape
-from automl_fuse.testing._base import draw, far, require, require_close, through_pickle
+from automl_fuse.testing._base import SEED, draw, far, require, require_close, through_pickle
 
 if TYPE_CHECKING:
     from automl_fuse.specs import JointFit, Learner, Params
@@ -22,20 +22,16 @@ def fits_together_as_alone(case: LearnerCase) -> None:
     joint = case.spec.joint
     if joint is None:
         return
-    first, second = case.train, case.rows(len(case.train.y), seed=4)
-    other = _other_params(case, joint)
-    places = [(first, case.params, 7), (second, case.params, 8), (first, other, 9)]
-    fits = [
-        Fit(learner=_built(case, params, seed), train=rows, valid=case.valid)
-        for rows, params, seed in places
-    ]
-    joint.fit(fits)
-    for fit, (rows, params, seed) in zip(fits, places, strict=True):
-        alone = _built(case, params, seed)
-        alone.fit(rows, case.valid)
+    other, rows = _other_params(case, joint), case.rows(len(case.train.y), seed=4)
+    alone = _built(case, other, 8)
+    alone.fit(rows, case.valid)
+    first = Fit(learner=_built(case, case.params, SEED), train=case.train, valid=case.valid)
+    second = Fit(learner=_built(case, other, 8), train=rows, valid=case.valid)
+    joint.fit([first, second])
+    for fit, expected in ((first, case.model), (second, alone)):
         predicted = case.predict(through_pickle(fit.learner), case.test.X)
-        expected = case.predict(alone, case.test.X)
-        require_close(predicted, expected, _NEAR, f"{dict(params)}, together and alone")
+        known = case.predict(expected, case.test.X)
+        require_close(predicted, known, _NEAR, "fitted together and alone")
 
 
 def fits_one_and_unlike_rows_together(case: LearnerCase) -> None:
@@ -43,9 +39,11 @@ def fits_one_and_unlike_rows_together(case: LearnerCase) -> None:
     joint = case.spec.joint
     if joint is None:
         return
-    few = case.few(3)
-    for rows in ([case.train], [case.train, few]):
-        fits = [Fit(learner=_built(case, case.params, 7), train=each, valid=None) for each in rows]
+    few, fewer = case.few(3), case.few(2)
+    for rows in ([few], [few, fewer]):
+        fits = [
+            Fit(learner=_built(case, case.params, SEED), train=each, valid=None) for each in rows
+        ]
         joint.fit(fits)
         for fit in fits:
             case.predict(fit.learner, case.test.X)

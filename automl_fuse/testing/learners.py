@@ -20,6 +20,7 @@ from automl_fuse.specs import (
     Task,
 )
 from automl_fuse.testing._base import (
+    SEED,
     Check,
     TickingDeadline,
     checks_of,
@@ -112,7 +113,7 @@ class LearnerCase:
         context = FitContext(
             task=self.task,
             n_classes=self.n_classes,
-            seed=7,
+            seed=SEED,
             n_threads=1,
             deadline=deadline or far(),
             earlier=earlier,
