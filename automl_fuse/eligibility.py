@@ -102,11 +102,11 @@ def _cost_trouble(spec: LearnerSpec, data: TrialData) -> str:
 def _predicted(spec: LearnerSpec, shape: Shape, params: Params) -> tuple[float, ...]:
     """Return the seconds of a fit, and of as many at the same time as pay."""
     seconds = float(spec.cost(shape, params).seconds)
-    if spec.joint is None:
+    if spec.together is None:
         return (seconds,)
-    dict(spec.joint.agreed(params))  # the search asks for that, too
-    size = max(1, int(spec.joint.size(shape, params)))
-    return seconds, float(spec.joint.seconds(shape, params, size))
+    dict(spec.together.agreed(params))  # the search asks for that, too
+    size = max(1, int(spec.together.size(shape, params)))
+    return seconds, float(spec.together.seconds(shape, params, size))
 
 
 def _kinds_read(spec: LearnerSpec, plugins: Plugins) -> frozenset[Kind]:

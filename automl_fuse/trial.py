@@ -204,12 +204,12 @@ class FoldRunner:
         return [_guarded(each.job, partial(self._kept, each, share)) for each in begun]
 
     def _fitted_together(self, job: Job, deadline: Deadline) -> list[_Begun]:
-        joint = self._plugins.learners[job.learner].joint
-        if joint is None:
+        together = self._plugins.learners[job.learner].together
+        if together is None:
             raise PluginError(f"learner {job.learner!r} fits one model at a time.")
         read: dict[object, _Begun] = {}
         begun = [self._begun(each, deadline, read) for each in job.each]
-        joint.fit([each.fit for each in begun if each.fit is not None])
+        together.fit([each.fit for each in begun if each.fit is not None])
         return begun
 
     def _begun(self, job: Job, deadline: Deadline, read: dict[object, _Begun]) -> _Begun:

@@ -1,11 +1,11 @@
-"""The plugin of ``joint_plugin``, whose learner fits one model at a time."""
+"""The plugin of ``together_plugin``, whose learner fits one model at a time."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from joint_plugin import SPEC
+from together_plugin import SPEC
 
 from automl_fuse import hookimpl
 
@@ -15,4 +15,4 @@ if TYPE_CHECKING:
 
 @hookimpl
 def automl_fuse_learners() -> list[LearnerSpec]:
-    return [replace(SPEC, joint=None)]
+    return [replace(SPEC, together=None)]

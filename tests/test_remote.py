@@ -417,7 +417,7 @@ def test_folds_fitted_together_away_are_those_fitted_at_home(
     X, y = load_diabetes(return_X_y=True)
     boards = {}
     for place, plugin, compressors in (
-        ("away", "joint_plugin", ("refit",)),
+        ("away", "together_plugin", ("refit",)),
         ("inline", "apart_plugin", ()),
     ):
         settings = Settings(

@@ -11,8 +11,8 @@ import numpy as np
 from automl_fuse.errors import PluginError
 from automl_fuse.folds import seed_of
 from automl_fuse.hyperparameters import TARGET
-from automl_fuse.search.joint import seconds_in_waves
 from automl_fuse.search.studies import Study
+from automl_fuse.search.together import seconds_in_waves
 from automl_fuse.specs import no_space
 from automl_fuse.targets import LOG
 

@@ -26,7 +26,6 @@ from automl_fuse.search.arms import (
 )
 from automl_fuse.search.collecting import collected, fold_losses
 from automl_fuse.search.incumbent import Incumbent
-from automl_fuse.search.joint import at_once, folds_of, mates_of, seconds_each, stretch
 from automl_fuse.search.keeping import drop_excess
 from automl_fuse.search.ledger import (
     FAILED,
@@ -42,6 +41,7 @@ from automl_fuse.search.outcome import FinishedMember, SearchLimits, SearchOutco
 from automl_fuse.search.plateau import Plateau
 from automl_fuse.search.replay import as_details, is_over, replay
 from automl_fuse.search.tally import MIN_GAIN, Tally
+from automl_fuse.search.together import at_once, folds_of, mates_of, seconds_each, stretch
 from automl_fuse.workers import has_begun, last_output
 
 if TYPE_CHECKING:

@@ -192,7 +192,7 @@ def all_params(params: Params) -> Params:
 
 
 @dataclass(frozen=True, kw_only=True)
-class JointFit:
+class FitTogether:
     """How a learner fits several models at the same time: folds, and configurations.
 
     Attributes
@@ -256,7 +256,7 @@ class LearnerSpec:
         Given the columns of a table, says why this learner is not for it, as in
         ``"it needs an image column"``; an empty text if it is. By default any columns will do of
         which an encoder reads one.
-    joint : JointFit or None
+    together : FitTogether or None
         How it fits several models at the same time, if it can.
     """
 
@@ -274,7 +274,7 @@ class LearnerSpec:
     soft_labels: bool = False
     fine_tuning: FineTuning | None = None
     misfit: Callable[[Sequence[Column]], str] = any_columns
-    joint: JointFit | None = None
+    together: FitTogether | None = None
 
     def encoders_for(self, params: Params) -> tuple[str, ...]:
         """Return the names of the encoders that a configuration reads."""

@@ -46,9 +46,9 @@ from automl_fuse.testing._data import (
     with_missing,
 )
 from automl_fuse.testing.exporting import LEARNER_RULES
-from automl_fuse.testing.joining import JOINING_RULES
 from automl_fuse.testing.starting import STARTING_RULES
 from automl_fuse.testing.teaching import TEACHING_RULES
+from automl_fuse.testing.together import TOGETHER_RULES
 
 if TYPE_CHECKING:
     from automl_fuse.specs import Floats, Matrix
@@ -370,7 +370,7 @@ _RULES = (
     fits_what_its_space_draws,
     estimates_its_cost,
     *STARTING_RULES,
-    *JOINING_RULES,
+    *TOGETHER_RULES,
     *TEACHING_RULES,
     *LEARNER_RULES,
 )

@@ -25,11 +25,11 @@ from automl_fuse.specs import (
 )
 from automl_fuse_torch.embeddings import Categories
 from automl_fuse_torch.inputs import CODES, FLAGS, NUMBERS, InputNames, InputShape
-from automl_fuse_torch.joining import joint_fit
 from automl_fuse_torch.learner import ENCODERS, Design, Family, Knobs, NetworkLearner, batch_size
 from automl_fuse_torch.parameters import Parameter
 from automl_fuse_torch.schedules import COSINE
 from automl_fuse_torch.starting import FINE_TUNING
+from automl_fuse_torch.together import how_together
 from automl_fuse_torch.writing import dense, normalised, number, reshaped, side_by_side, weight
 
 if TYPE_CHECKING:
@@ -389,7 +389,7 @@ FT_TRANSFORMER = LearnerSpec(
     ),
     requires=("torch",),
     extra="torch",
-    joint=joint_fit(cost),
+    together=how_together(cost),
     soft_labels=True,
     fine_tuning=FINE_TUNING,
 )

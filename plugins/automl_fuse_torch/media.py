@@ -20,10 +20,10 @@ from automl_fuse_torch.branches import Body, Branch
 from automl_fuse_torch.branching import BranchNetwork
 from automl_fuse_torch.costs import branch_cost
 from automl_fuse_torch.flat import FlatInput
-from automl_fuse_torch.joining import joint_fit
 from automl_fuse_torch.learner import ENCODERS, Design, Family, Knobs, NetworkLearner, batch_size
 from automl_fuse_torch.schedules import COSINE
 from automl_fuse_torch.starting import FINE_TUNING
+from automl_fuse_torch.together import how_together
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -260,7 +260,7 @@ def _spec(name: str, sort: _Sort) -> LearnerSpec:
         soft_labels=True,
         fine_tuning=FINE_TUNING,
         misfit=partial(_misfit, sort),
-        joint=joint_fit(cost),
+        together=how_together(cost),
     )
 
 

@@ -22,16 +22,16 @@ MOST_CONFIGURATIONS: Final = 8
 
 def at_once(spec: LearnerSpec, shape: Shape, params: Params, n_models: int) -> int:
     """Return how many of so many models one job fits: 1 unless the learner says that more pay."""
-    if spec.joint is None or n_models == 1:
+    if spec.together is None or n_models == 1:
         return 1
-    return max(1, min(n_models, spec.joint.size(shape, params)))
+    return max(1, min(n_models, spec.together.size(shape, params)))
 
 
 def seconds_each(spec: LearnerSpec, shape: Shape, params: Params, n_models: int) -> float:
     """Return the predicted seconds of each of so many models that one job fits."""
-    if spec.joint is None or n_models == 1:
+    if spec.together is None or n_models == 1:
         return spec.cost(shape, params).seconds
-    return spec.joint.seconds(shape, params, n_models) / n_models
+    return spec.together.seconds(shape, params, n_models) / n_models
 
 
 def seconds_in_waves(
@@ -79,13 +79,13 @@ def mates_of(choice: Choice, shape: Shape, n_folds: int, seconds: float) -> Iter
         What the job may take.
     """
     arm, params = choice.arm, choice.draw.params
-    joint, own = arm.spec.joint, learner_params(choice.draw.params)
-    if joint is None or arm.spec.space is no_space:
+    together, own = arm.spec.together, learner_params(choice.draw.params)
+    if together is None or arm.spec.space is no_space:
         return
-    free = own.keys() - joint.agreed(own).keys()
-    n_members = min(joint.size(shape, own) // n_folds, MOST_CONFIGURATIONS) if free else 1
+    free = own.keys() - together.agreed(own).keys()
+    n_members = min(together.size(shape, own) // n_folds, MOST_CONFIGURATIONS) if free else 1
     ratio = arm.correction(1.0)
-    while n_members > 1 and ratio * joint.seconds(shape, own, n_members * n_folds) > seconds:
+    while n_members > 1 and ratio * together.seconds(shape, own, n_members * n_folds) > seconds:
         n_members -= 1
     fixed = {name: value for name, value in params.items() if name not in free}
     for _ in range(n_members - 1):

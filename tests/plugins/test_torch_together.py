@@ -20,7 +20,7 @@ from automl_fuse import Settings, hookimpl
 from automl_fuse.errors import PluginError
 from automl_fuse.search import arms
 from automl_fuse.specs import Fit, FitContext, Matrix, Rows, Shape, Task
-from automl_fuse_torch import cards, joining
+from automl_fuse_torch import cards, together
 from automl_fuse_torch.learner import NetworkLearner
 from automl_fuse_torch.tabm import TABM
 
@@ -57,15 +57,15 @@ def plugin(monkeypatch: pytest.MonkeyPatch) -> str:
     """Name a plugin of a small network, whose number of models at a time is ``module.size``."""
     module: Any = types.ModuleType("small_networks")
     module.size = 1
-    assert TABM.joint is not None
-    joint = replace(TABM.joint, size=lambda shape, params: module.size)
+    assert TABM.together is not None
+    how = replace(TABM.together, size=lambda shape, params: module.size)
 
     @hookimpl
     def automl_fuse_learners() -> list[LearnerSpec]:
         point = replace(TABM.portfolio[1], merit=1.0)
         build = partial(NetworkLearner, "tabm")
         named = {"name": "small_tabm", "build": build, "portfolio": (point,)}
-        return [replace(TABM, **named, joint=joint)]  # type: ignore[arg-type]
+        return [replace(TABM, **named, together=how)]  # type: ignore[arg-type]
 
     module.automl_fuse_learners = automl_fuse_learners
     monkeypatch.setitem(sys.modules, "small_networks", module)
@@ -135,7 +135,7 @@ def test_where_memory_is_short_half_of_the_networks_are_trained_first(
     monkeypatch: pytest.MonkeyPatch, most: int, groups: list[int]
 ) -> None:
     expected, X = fits_of(5)
-    joining.fit_together(expected)
+    together.fit_together(expected)
     asked, train = [], core.train
 
     def cramped(network: Any, tables: Any, members: Any, *others: Any) -> Any:
@@ -146,7 +146,7 @@ def test_where_memory_is_short_half_of_the_networks_are_trained_first(
 
     monkeypatch.setattr(core, "train", cramped)
     fits, _ = fits_of(5)
-    joining.fit_together(fits)
+    together.fit_together(fits)
     assert asked == groups
     for fit, other in zip(fits, expected, strict=True):
         np.testing.assert_allclose(fit.learner.predict(X), other.learner.predict(X), atol=1e-5)
@@ -160,7 +160,7 @@ def test_one_network_that_needs_more_memory_than_there_is_is_an_error(
 
     monkeypatch.setattr(fitting, "_trained", hopeless)
     with pytest.raises(torch.OutOfMemoryError):
-        joining.fit_together(fits_of(2)[0])
+        together.fit_together(fits_of(2)[0])
 
 
 def test_strangers_are_refused_by_name() -> None:
@@ -171,7 +171,7 @@ def test_strangers_are_refused_by_name() -> None:
 
     (fit,), _ = fits_of(1)
     with pytest.raises(PluginError, match="Stranger"):
-        joining.fit_together([replace(fit, learner=Stranger())])
+        together.fit_together([replace(fit, learner=Stranger())])
 
 
 # --------------------------------------------------------------------------- cards
@@ -228,7 +228,7 @@ def test_cards_are_counted_by_the_driver(
 ) -> None:
     driver(monkeypatch, found)
     assert cards.has_card() == expected
-    assert joining.models_at_once(SHAPE, PARAMS) == (joining.ON_A_CARD if expected else 1)
+    assert together.models_at_once(SHAPE, PARAMS) == (together.ON_A_CARD if expected else 1)
 
 
 @pytest.mark.usefixtures("torch_with_cuda")

@@ -9,12 +9,12 @@ import types
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import joint_plugin
 import numpy as np
 import pytest
-from joint_plugin import SHARED, TOGETHER, TROUBLE
+import together_plugin
 from sklearn.datasets import load_diabetes
 from sklearn.model_selection import PredefinedSplit
+from together_plugin import SHARED, TOGETHER, TROUBLE
 
 import automl_fuse
 from automl_fuse import Settings, hookimpl
@@ -24,9 +24,9 @@ from automl_fuse.folds import make_folds
 from automl_fuse.metrics import METRICS, loss_of
 from automl_fuse.search import MemberSearch, SearchLimits, members
 from automl_fuse.search.arms import Allowance, Arm, Candidate, choose
-from automl_fuse.search.joint import MOST_CONFIGURATIONS, stretch
 from automl_fuse.search.ledger import Ledger
 from automl_fuse.search.studies import Storage, Study
+from automl_fuse.search.together import MOST_CONFIGURATIONS, stretch
 from automl_fuse.specs import Column, Columns, JobResult, Kind, ObserverSpec, Shape, Task
 from automl_fuse.testing import check_learner
 from automl_fuse.trial import TrialData
@@ -53,7 +53,7 @@ def calm(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     TROUBLE.update(before)
 
 
-def fit(plugin: str = "joint_plugin", **changes: Any) -> Pipeline:
+def fit(plugin: str = "together_plugin", **changes: Any) -> Pipeline:
     chosen: dict[str, Any] = {
         "plugins": (plugin,),
         "learners": ("ridge_stack",),
@@ -88,7 +88,7 @@ def same(one: Pipeline, other: Pipeline) -> None:
 
 
 def test_the_learner_conforms() -> None:
-    check_learner(joint_plugin.SPEC)
+    check_learner(together_plugin.SPEC)
 
 
 @pytest.mark.parametrize("executor", ["inline", "processes"])
@@ -101,7 +101,7 @@ def test_folds_fitted_together_are_those_fitted_apart(executor: str, apart: Pipe
 def test_as_many_are_fitted_together_as_pay(
     apart: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(joint_plugin, "SIZE", 2)
+    monkeypatch.setattr(together_plugin, "SIZE", 2)
     same(fit(), apart)
     assert [len(models) for models in TOGETHER] == [2, 2, 2, 2]
 
@@ -109,13 +109,13 @@ def test_as_many_are_fitted_together_as_pay(
 def test_nothing_is_fitted_together_where_that_does_not_pay(
     apart: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(joint_plugin, "SIZE", 1)
+    monkeypatch.setattr(together_plugin, "SIZE", 1)
     same(fit(), apart)
     assert TOGETHER == []
 
 
 def test_configurations_of_one_shape_are_fitted_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(joint_plugin, "SIZE", 20)
+    monkeypatch.setattr(together_plugin, "SIZE", 20)
     model = fit(max_trials=6)
     assert [len(models) for models in TOGETHER] == [20, 10]
     assert [len({penalty for _, penalty in models}) for models in TOGETHER] == [4, 2]
@@ -130,7 +130,7 @@ def test_configurations_of_one_shape_are_fitted_together(monkeypatch: pytest.Mon
 def test_a_holdout_is_fitted_together_with_that_of_other_configurations(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(joint_plugin, "SIZE", 40)
+    monkeypatch.setattr(together_plugin, "SIZE", 40)
     holdout = PredefinedSplit(np.where(np.arange(len(Y)) % 5, -1, 0))
     fit(folds=holdout, max_trials=MOST_CONFIGURATIONS + 2)
     assert [len(models) for models in TOGETHER] == [MOST_CONFIGURATIONS, 2]
@@ -165,7 +165,7 @@ def test_a_fold_that_fails_fails_its_member_and_says_why() -> None:
 
 
 def test_a_configuration_that_fails_costs_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(joint_plugin, "SIZE", 20)
+    monkeypatch.setattr(together_plugin, "SIZE", 20)
     TROUBLE["penalty"] = 1.0
     model = fit(max_trials=4)
     assert [each["member"] for each in model.report["failures"]] == ["ridge_stack-0"]
@@ -205,8 +205,8 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> str:
 def test_a_run_that_is_interrupted_in_a_joint_job_ends_as_it_would_have(
     tmp_path: Path, impatient: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(joint_plugin, "SIZE", 15)
-    plugins = ("joint_plugin", impatient)
+    monkeypatch.setattr(together_plugin, "SIZE", 15)
+    plugins = ("together_plugin", impatient)
     monkeypatch.setattr(Impatient, "finished", 99)
     whole = fit(plugins=plugins, max_trials=8)
     monkeypatch.setattr(Impatient, "finished", 0)
@@ -270,7 +270,7 @@ def searched(executor: Slow, **limits: Any) -> Any:
     )
     bounds = {"seconds": 600.0, "max_trials": None, "slots": 2, **limits}
     return MemberSearch(
-        [joint_plugin.SPEC],
+        [together_plugin.SPEC],
         data,
         loss_of(METRICS["rmse"], Task.REGRESSION),
         executor,
@@ -285,7 +285,7 @@ def searched(executor: Slow, **limits: Any) -> Any:
 def test_a_job_that_does_not_stop_is_killed_with_all_that_it_fits(
     monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
-    monkeypatch.setattr(joint_plugin, "SIZE", size)
+    monkeypatch.setattr(together_plugin, "SIZE", size)
     monkeypatch.setattr(members, "OVERRUN", (0.0, 0.0))
     executor = Slow()
     outcome = searched(executor)
@@ -301,7 +301,7 @@ def test_a_job_that_does_not_stop_is_killed_with_all_that_it_fits(
 
 
 def test_a_worker_that_dies_fails_every_member_of_its_job(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(joint_plugin, "SIZE", 15)
+    monkeypatch.setattr(together_plugin, "SIZE", 15)
     outcome = searched(Slow("it died"))
     assert [each.member for each in outcome.failures] == [f"ridge_stack-{n}" for n in range(3)]
     assert {each.error for each in outcome.failures} == {"it died"}
@@ -311,7 +311,7 @@ def test_a_worker_that_dies_fails_every_member_of_its_job(monkeypatch: pytest.Mo
 def test_a_job_may_take_as_long_as_its_folds_would_have(monkeypatch: pytest.MonkeyPatch) -> None:
     seconds = []
     for size in (1, 5):
-        monkeypatch.setattr(joint_plugin, "SIZE", size)
+        monkeypatch.setattr(together_plugin, "SIZE", size)
         executor = Slow("it broke")
         searched(executor, max_trials=1)
         seconds.append(executor.jobs[0].seconds)
@@ -319,7 +319,7 @@ def test_a_job_may_take_as_long_as_its_folds_would_have(monkeypatch: pytest.Monk
 
 
 def test_the_first_member_of_a_large_table_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(joint_plugin, "SIZE", 15)
+    monkeypatch.setattr(together_plugin, "SIZE", 15)
     monkeypatch.setattr(members, "SAMPLE_ROWS", 100)
     monkeypatch.setattr(members, "FIRST_SECONDS", (1.0, 2.0))
     executor = Slow("it broke")
@@ -338,8 +338,8 @@ def test_waves_of_joint_jobs_are_fewer(n_folds: int, n: int, slots: int, expecte
 
 @pytest.mark.parametrize(("slots", "is_tried"), [(1, True), (5, False)])
 def test_a_joint_job_is_planned_by_what_all_of_its_folds_take(slots: int, is_tried: bool) -> None:
-    joint = replace(joint_plugin.JOINT, seconds=lambda shape, params, n: 5.0)
-    spec = replace(joint_plugin.SPEC, joint=joint)
+    how = replace(together_plugin.HOW, seconds=lambda shape, params, n: 5.0)
+    spec = replace(together_plugin.SPEC, together=how)
     portfolio = [Candidate(params=c.params, merit=c.merit) for c in spec.portfolio]
     arm = Arm(spec=spec, study=Study("ridge", Storage(None), 0), portfolio=portfolio)
     allowance = Allowance(given=0.6, left=0.8, n_folds=5, slots=slots)

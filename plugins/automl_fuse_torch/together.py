@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from automl_fuse.errors import PluginError
-from automl_fuse.specs import Cost, JointFit, Params, Shape
+from automl_fuse.specs import Cost, FitTogether, Params, Shape
 from automl_fuse_torch.cards import has_card
 from automl_fuse_torch.learner import NetworkLearner
 from automl_fuse_torch.starting import FROZEN, RATE, THAW
@@ -26,7 +26,7 @@ OWN: Final = frozenset(
 
 
 def fit_together(fits: Sequence[Fit]) -> None:
-    """Fit networks, those of one shape as one batched network: see ``JointFit.fit``.
+    """Fit networks, those of one shape as one batched network: see ``FitTogether.fit``.
 
     Raises
     ------
@@ -43,14 +43,14 @@ def fit_together(fits: Sequence[Fit]) -> None:
         learner.take(model)
 
 
-def joint_fit(cost: Callable[[Shape, Params], Cost]) -> JointFit:
+def how_together(cost: Callable[[Shape, Params], Cost]) -> FitTogether:
     """Return how networks of a kind are fitted together, given what one costs."""
-    return JointFit(
+    return FitTogether(
         fit=fit_together, size=models_at_once, seconds=partial(seconds, cost), agreed=agreed
     )
 
 
-def models_at_once(shape: Shape, params: Params) -> int:  # noqa: ARG001 - as JointFit asks
+def models_at_once(shape: Shape, params: Params) -> int:  # noqa: ARG001 - as FitTogether asks
     """Return how many networks to train at the same time where this runs.
 
     One network leaves most of a card idle. On a processor five folds together took 0.54 to 0.84 of

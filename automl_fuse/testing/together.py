@@ -9,7 +9,7 @@ from automl_fuse.specs import Fit, FitContext, Shape
 from automl_fuse.testing._base import SEED, draw, far, require, require_close, through_pickle
 
 if TYPE_CHECKING:
-    from automl_fuse.specs import JointFit, Learner, Params
+    from automl_fuse.specs import FitTogether, Learner, Params
     from automl_fuse.testing.learners import LearnerCase
 
 _NEAR = 0.01
@@ -18,16 +18,16 @@ processor, and by more in half precision on a card."""
 
 
 def fits_together_as_alone(case: LearnerCase) -> None:
-    """Require that models which ``joint`` fits together predict as they do when fitted alone."""
-    joint = case.spec.joint
-    if joint is None:
+    """Require that models which ``together`` fits together predict as they do when fitted alone."""
+    together = case.spec.together
+    if together is None:
         return
-    other, rows = _other_params(case, joint), case.rows(len(case.train.y), seed=4)
+    other, rows = _other_params(case, together), case.rows(len(case.train.y), seed=4)
     alone = _built(case, other, 8)
     alone.fit(rows, case.valid)
     first = Fit(learner=_built(case, case.params, SEED), train=case.train, valid=case.valid)
     second = Fit(learner=_built(case, other, 8), train=rows, valid=case.valid)
-    joint.fit([first, second])
+    together.fit([first, second])
     for fit, expected in ((first, case.model), (second, alone)):
         predicted = case.predict(through_pickle(fit.learner), case.test.X)
         known = case.predict(expected, case.test.X)
@@ -35,43 +35,43 @@ def fits_together_as_alone(case: LearnerCase) -> None:
 
 
 def fits_one_and_unlike_rows_together(case: LearnerCase) -> None:
-    """Require that ``joint`` fits one model, and rows of other numbers without validation rows."""
-    joint = case.spec.joint
-    if joint is None:
+    """Require that ``together`` fits one model, and rows of other numbers without validation rows."""
+    together = case.spec.together
+    if together is None:
         return
     few, fewer = case.few(3), case.few(2)
     for rows in ([few], [few, fewer]):
         fits = [
             Fit(learner=_built(case, case.params, SEED), train=each, valid=None) for each in rows
         ]
-        joint.fit(fits)
+        together.fit(fits)
         for fit in fits:
             case.predict(fit.learner, case.test.X)
 
 
-def plans_joint_fits(case: LearnerCase) -> None:
-    """Require that ``joint`` says how many models pay, what they take, and where they agree."""
-    joint = case.spec.joint
-    if joint is None:
+def plans_fits_together(case: LearnerCase) -> None:
+    """Require that ``together`` says how many models pay, what they take, and where they agree."""
+    together = case.spec.together
+    if together is None:
         return
     for point in case.spec.portfolio:
         for n_rows in (50, 20_000, 1_000_000):
             shape = Shape(n_rows=n_rows, n_features=20, n_classes=case.n_classes, task=case.task)
-            size = joint.size(shape, point.params)
+            size = together.size(shape, point.params)
             require(isinstance(size, int) and size >= 1, f"size is {size!r}: give 1 or more")
             for n in (2, max(2, size)):
-                seconds = joint.seconds(shape, point.params, n)
+                seconds = together.seconds(shape, point.params, n)
                 require(0 < seconds < math.inf, f"{n} models take {seconds!r} seconds")
-        agreed = dict(joint.agreed(point.params))
+        agreed = dict(together.agreed(point.params))
         given = dict(point.params)
         foreign = {name for name, value in agreed.items() if given.get(name) != value}
         require(not foreign, f"agreed gives {sorted(foreign)}, which {given} does not hold so")
 
 
-def _other_params(case: LearnerCase, joint: JointFit) -> Params:
+def _other_params(case: LearnerCase, together: FitTogether) -> Params:
     """Return params of the same shape, the others drawn from the space."""
     drawn = draw(case.spec.space, 3)
-    free = case.params.keys() - joint.agreed(case.params).keys()
+    free = case.params.keys() - together.agreed(case.params).keys()
     return {**case.params, **{name: drawn[name] for name in free if name in drawn}}
 
 
@@ -82,4 +82,4 @@ def _built(case: LearnerCase, params: Params, seed: int) -> Learner:
     return case.spec.build(params, context)
 
 
-JOINING_RULES = (fits_together_as_alone, fits_one_and_unlike_rows_together, plans_joint_fits)
+TOGETHER_RULES = (fits_together_as_alone, fits_one_and_unlike_rows_together, plans_fits_together)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from automl_fuse import hookimpl
-from automl_fuse.specs import REGRESSION, Configuration, Cost, JointFit, LearnerSpec
+from automl_fuse.specs import REGRESSION, Configuration, Cost, FitTogether, LearnerSpec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 SIZE = 5
 """Models at the same time."""
 TOGETHER: list[list[tuple[int, float]]] = []
-"""Of each joint fit, the training rows and the penalty of its models."""
+"""Of each fit together, the training rows and the penalty of its models."""
 SHARED: list[int] = []
-"""Of each joint fit, how many different training rows it was given."""
+"""Of each fit together, how many different training rows it was given."""
 TROUBLE = {"together": False, "rows": -1, "penalty": -1.0}
-"""What raises: every joint fit; fits of so many training rows; of such a penalty."""
+"""What raises: every fit together; fits of so many training rows; of such a penalty."""
 
 
 class Ridge:
@@ -75,7 +75,7 @@ def cost(shape: Shape, params: Params) -> Cost:
     return Cost(seconds=1e-3 + 1e-6 * shape.n_rows * params["degree"], bytes=1000.0)
 
 
-JOINT = JointFit(
+HOW = FitTogether(
     fit=fit_together,
     size=lambda shape, params: SIZE,
     seconds=lambda shape, params, n: 1.1 * cost(shape, params).seconds,
@@ -93,7 +93,7 @@ SPEC = LearnerSpec(
         Configuration(params={"degree": 1, "penalty": 1.0}, merit=0.9),
         Configuration(params={"degree": 2, "penalty": 10.0}, merit=0.8),
     ),
-    joint=JOINT,
+    together=HOW,
 )
 
 
