@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from automl_fuse.inventory import Plugins
-    from automl_fuse.specs import Kind, LearnerSpec
+    from automl_fuse.specs import Kind, LearnerSpec, Params, Shape
     from automl_fuse.trial import TrialData
 
 
@@ -90,12 +90,23 @@ def _cost_trouble(spec: LearnerSpec, data: TrialData) -> str:
     """Return why the search could not plan with a learner, empty if it can."""
     for configuration in spec.portfolio:
         try:
-            seconds = float(spec.cost(data.fold_shape, configuration.params).seconds)
+            predicted = _predicted(spec, data.fold_shape, configuration.params)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a plugin may raise anything
             return f"its cost cannot be told: {error!r}"
-        if not 0 <= seconds < math.inf:
-            return f"its cost is {seconds} seconds, which is no time that a fit could take"
+        for seconds in predicted:
+            if not 0 <= seconds < math.inf:
+                return f"its cost is {seconds} seconds, which is no time that a fit could take"
     return ""
+
+
+def _predicted(spec: LearnerSpec, shape: Shape, params: Params) -> tuple[float, ...]:
+    """Return the seconds of a fit, and of as many at the same time as pay."""
+    seconds = float(spec.cost(shape, params).seconds)
+    if spec.together is None:
+        return (seconds,)
+    dict(spec.together.agreed(params))  # the search asks for that, too
+    size = max(1, int(spec.together.size(shape, params)))
+    return seconds, float(spec.together.seconds(shape, params, size))
 
 
 def _kinds_read(spec: LearnerSpec, plugins: Plugins) -> frozenset[Kind]:

@@ -71,13 +71,15 @@ class RemoteFolds:
         A file that it reads and that is not there is left out: the job then fails, and says so.
         """
         root = self._run.root
-        reads = [path for path in _files_read(job, self._run) if path.is_file()]
+        paths = [path for each in job.each for path in _files_read(each, self._run)]
+        reads = [path for path in dict.fromkeys(paths) if path.is_file()]
         sources = () if job.edit is None else (job.source, *job.others)
         models = [self._run.fold_model(name, job.fold).name for name in sources]
+        folds = dict.fromkeys(each.fold for each in job.each)
         return Errand(
             job=job,
             reads=tuple(path.relative_to(root).as_posix() for path in reads),
-            known=self._known.get(job.fold, ()),
+            known=tuple(name for fold in folds for name in self._known.get(fold, ())),
             expects=tuple(dict.fromkeys(file for m in models for file in self._used.get(m, ()))),
         )
 
@@ -121,14 +123,18 @@ class RemoteFolds:
                 fold = int(rest.partition(".")[0])
                 self._known[fold] = (*self._known.get(fold, ()), name)[-MOST_KNOWN:]
             if own_key != key:
-                renamed[key] = own_key
+                renamed[file] = own_key
         for name, content in models.items():
-            self._used[PurePosixPath(name).name] = tuple(encoders)
-            model = pickle.loads(content) if renamed else None
-            if model is None:
+            _, dot, rest = PurePosixPath(name).name.rpartition(".fold-")
+            used = {
+                each: file for each, (file, *_) in encoders.items() if file.endswith(dot + rest)
+            }
+            self._used[PurePosixPath(name).name] = tuple(used)
+            if renamed.keys().isdisjoint(used.values()):
                 self._run.seals.write(self._run.root / name, content)
             else:
-                keys = tuple(renamed.get(key, key) for key in model.encoders)
+                model: FoldModel = pickle.loads(content)
+                keys = tuple(renamed.get(key + dot + rest, key) for key in model.encoders)
                 self._run.seals.dump(self._run.root / name, replace(model, encoders=keys))
 
 
@@ -189,7 +195,8 @@ class _Away:
             if not path.exists():
                 self._keep(path, name, fetch(name))
         result = self._runner(errand.job)
-        files = {} if result.error else dict(self._written(errand))
+        done = [each.job for each in result.each if not each.error]
+        files = {name: file for job in done for name, file in self._written(job, errand.known)}
         missing = set(errand.expects) - files.keys()
         if missing and not result.error:
             made = sorted({PurePosixPath(name).name for name in missing})
@@ -211,9 +218,8 @@ class _Away:
         else:
             write_bytes(path, content)
 
-    def _written(self, errand: Errand) -> Iterator[tuple[str, bytes]]:
+    def _written(self, job: Job, known: tuple[str, ...]) -> Iterator[tuple[str, bytes]]:
         """Yield the model of a job, and the encoders that it reads: empty if known at home."""
-        job = errand.job
         path = self._run.fold_model(job.member, job.fold)
         content = bytes(self._run.seals.read(path))
         yield path.relative_to(self._run.root).as_posix(), content
@@ -222,7 +228,7 @@ class _Away:
             path = self._run.encoder(key, job.fold)
             encoder = bytes(self._run.seals.read(path))
             name = f"{_ENCODERS}/{_digest(encoder)}/{path.name}"
-            yield name, b"" if name in errand.known else encoder
+            yield name, b"" if name in known else encoder
 
 
 def _digest(content: bytes) -> str:

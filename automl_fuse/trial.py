@@ -1,13 +1,14 @@
-"""One fold of one member: encode, fit, predict, keep."""
+"""One fold of one member, or several at the same time: encode, fit, predict, keep."""
 
 from __future__ import annotations
 
 import contextlib
 import importlib
+import logging
 import pickle
 import traceback
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -19,21 +20,23 @@ from automl_fuse.errors import PluginError, RunError
 from automl_fuse.features import with_stored_objects
 from automl_fuse.folds import seed_of
 from automl_fuse.host import Plugins, discover
-from automl_fuse.hyperparameters import learner_params
+from automl_fuse.hyperparameters import TARGET, learner_params
 from automl_fuse.joining import learners_of, parts_of, read_by, require_alike
 from automl_fuse.members import FoldModel, Stored
 from automl_fuse.schooling import School
-from automl_fuse.specs import ALL_ROWS, FitContext, JobResult, Joint, Matrix, Rows
+from automl_fuse.specs import ALL_ROWS, Fit, FitContext, JobResult, Joint, Matrix, Rows
 from automl_fuse.targets import TargetScale, transform_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from automl_fuse.folds import Fold
     from automl_fuse.run import RunDirectory
     from automl_fuse.specs import Array, Floats, Job, Learner, LearnerSpec
 
 __all__ = ["FoldRunner", "PluginChoice", "TrialData"]
+
+_log = logging.getLogger("automl_fuse")
 
 CORRECTING_ROWS: Final = 10_000
 """Training rows, at most, that correct the mean of a model of logarithms."""
@@ -57,6 +60,35 @@ class PluginChoice:
     block: tuple[str, ...] = ()
     learners: tuple[str, ...] = ()
     block_encoders: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Begun:
+    """A job up to its fit.
+
+    Attributes
+    ----------
+    job : Job
+        The job.
+    model : FoldModel
+        Its model, whose learner is not fitted yet.
+    features : pair of Matrix
+        Of training and validation rows.
+    rows : pair of Rows, or Rows and None; or None
+        Training and validation rows with true labels; None where the model needs no learner.
+    fit : Fit or None
+        What its learner is fitted to.
+    """
+
+    job: Job
+    model: FoldModel
+    features: tuple[Matrix, Matrix]
+    rows: tuple[Rows, Rows | None] | None = None
+    fit: Fit | None = None
+
+    def finished(self) -> FoldModel:
+        """Return the model, once its learner is fitted."""
+        return self.model if self.rows is None else _corrected(self.model, self.rows[0])
 
 
 class FoldRunner:
@@ -137,36 +169,77 @@ class FoldRunner:
             importlib.import_module(name)
 
     def __call__(self, job: Job) -> JobResult:
-        """Run a job; whatever goes wrong is in the result's ``error``."""
-        watch = Stopwatch()
-        try:
-            return self._run_fold(job)
-        except (Exception, SystemExit):  # noqa: BLE001 - a plugin may raise anything: it is shown
-            return JobResult(
-                job=job,
-                predictions=None,
-                fit_seconds=watch.seconds(),
-                predict_seconds=0.0,
-                bytes=0,
-                error=traceback.format_exc(),
-            )
+        """Run a job, and those beside it; whatever goes wrong is in the result's ``error``."""
+        if not job.beside:
+            return _guarded(job, lambda: self._run_fold(job))
+        first, *others = self._run_together(job)
+        return replace(first, job=job, beside=tuple(others))
 
     def _run_fold(self, job: Job) -> JobResult:
         deadline = Deadline(job.seconds)
         self.prepare(job)
-        spec = self._plugins.learners[job.learner]
         # Costs are predicted without what happens once in a worker.
         watch = Stopwatch()
         sources = self._sources(job)
-        encoders = read_by(sources) if sources else self._encoders(job, spec)
-        train, valid = self._encoder.of_fold(job.fold, encoders, deadline)
         if sources:
-            model = self._remade(job, sources, train, deadline)
+            features = self._encoder.of_fold(job.fold, read_by(sources), deadline)
+            model = self._remade(job, sources, features[0], deadline)
+            return self._kept(_Begun(job=job, model=model, features=features), watch.seconds())
+        begun = self._begun(job, deadline, {})
+        if begun.fit is not None:
+            begun.fit.learner.fit(begun.fit.train, begun.fit.valid)
+            begun = replace(begun, fit=None)  # what a student was taught may be large
+        return self._kept(begun, watch.seconds())
+
+    def _run_together(self, job: Job) -> list[JobResult]:
+        """Fit folds at the same time, or one after another where that fails: one may be broken."""
+        deadline = Deadline(job.seconds)
+        try:
+            self.prepare(job)
+            watch = Stopwatch()
+            begun = self._fitted_together(job, deadline)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a plugin may raise anything
+            _log.warning("%s is fitted fold by fold, for together it failed: %r", job.member, error)
+            return [self(replace(each, seconds=deadline.remaining())) for each in job.each]
+        share = watch.seconds() / len(begun)
+        return [_guarded(each.job, partial(self._kept, each, share)) for each in begun]
+
+    def _fitted_together(self, job: Job, deadline: Deadline) -> list[_Begun]:
+        together = self._plugins.learners[job.learner].together
+        if together is None:
+            raise PluginError(f"learner {job.learner!r} fits one model at a time.")
+        read: dict[object, _Begun] = {}
+        begun = [self._begun(each, deadline, read) for each in job.each]
+        together.fit([each.fit for each in begun if each.fit is not None])
+        return begun
+
+    def _begun(self, job: Job, deadline: Deadline, read: dict[object, _Begun]) -> _Begun:
+        """Return a job up to its fit; ``read`` holds those that read the same rows of a fold."""
+        spec = self._plugins.learners[job.learner]
+        encoders = self._encoders(job, spec)
+        place = (job.fold, encoders, job.params.get(TARGET))
+        same = read.get(place)
+        if same is None:
+            features = self._encoder.of_fold(job.fold, encoders, deadline)
         else:
-            model = self._fitted(job, spec, encoders, (train, valid), deadline)
-        content = pickle.dumps(model, protocol=pickle.HIGHEST_PROTOCOL)
+            features = same.features
+        model = self._unfitted(job, spec, encoders, features[0], deadline)
+        begun = _Begun(job=job, model=model, features=features)
+        if model.learner is not None:
+            rows = self._rows(model, features) if same is None or not same.rows else same.rows
+            train, valid = self._school.taught(job, spec, model, rows, deadline)
+            fit = Fit(learner=model.learner.get(), train=train, valid=valid)
+            begun = replace(begun, rows=rows, fit=fit)
+        read.setdefault(place, begun)
+        return begun
+
+    def _kept(self, begun: _Begun, seconds: float) -> JobResult:
+        """Keep a fitted model, and predict with it; ``seconds`` is what it took so far."""
+        watch, job = Stopwatch(), begun.job
+        train, valid = begun.features
+        content = pickle.dumps(begun.finished(), protocol=pickle.HIGHEST_PROTOCOL)
         # What is kept is what is scored: a model that cannot be read again costs its trial.
-        model = pickle.loads(content)
+        model: FoldModel = pickle.loads(content)
         if model.learner is not None:
             model.learner.get()
         fitted = watch.seconds()
@@ -179,7 +252,7 @@ class FoldRunner:
         return JobResult(
             job=job,
             predictions=predictions,
-            fit_seconds=fitted,
+            fit_seconds=seconds + fitted,
             predict_seconds=predicted,
             bytes=size,
             n_features=len(train.names),
@@ -189,23 +262,6 @@ class FoldRunner:
     def _encoders(self, job: Job, spec: LearnerSpec) -> tuple[str, ...]:
         names = spec.encoders_for(learner_params(job.params))
         return self._encoder.readable(names, job.fold, job.max_rows)
-
-    def _fitted(
-        self,
-        job: Job,
-        spec: LearnerSpec,
-        encoders: tuple[str, ...],
-        features: tuple[Matrix, Matrix],
-        deadline: Deadline,
-    ) -> FoldModel:
-        """Fit a learner to the training rows of a fold, or to what a teacher says of them."""
-        model = self._unfitted(job, spec, encoders, features[0], deadline)
-        if model.learner is None:
-            return model
-        rows = self._rows(model, features)
-        train, held_out = self._school.taught(job, spec, model, rows, deadline)
-        model.learner.get().fit(train, held_out)
-        return _corrected(model, rows[0])
 
     def _sources(self, job: Job) -> list[FoldModel]:
         """Return the fold models that are to be edited or joined; none if the job fits one."""
@@ -330,6 +386,22 @@ def _learner(maker: str, made: Any) -> Learner:
         raise PluginError(f"{maker} returned {made!r}: it must return a fitted learner.")
     learner: Learner = made
     return learner
+
+
+def _guarded(job: Job, run: Callable[[], JobResult]) -> JobResult:
+    """Return what becomes of a job; whatever goes wrong is in the result's ``error``."""
+    watch = Stopwatch()
+    try:
+        return run()
+    except (Exception, SystemExit):  # noqa: BLE001 - a plugin may raise anything: it is shown
+        return JobResult(
+            job=job,
+            predictions=None,
+            fit_seconds=watch.seconds(),
+            predict_seconds=0.0,
+            bytes=0,
+            error=traceback.format_exc(),
+        )
 
 
 def _restated(y: Array, model: FoldModel) -> Array:

@@ -12,6 +12,7 @@ from automl_fuse.specs import (
     EncoderSpec,
     ExecutorSpec,
     FineTuning,
+    FitTogether,
     FusionSpec,
     Kind,
     LearnerSpec,
@@ -91,6 +92,9 @@ def _problems_of_kind(spec: Spec) -> Iterator[str]:
             yield from _portfolio_problems(tuning.portfolio)
         elif tuning is not None:
             yield f"has fine_tuning {tuning!r}: give a FineTuning, or None"
+        together: object = spec.together
+        if together is not None and not isinstance(together, FitTogether):
+            yield f"has together {together!r}: give a FitTogether, or None"
     if isinstance(spec, EncoderSpec) and not _is_set_of(spec.kinds, Kind):
         yield f"has kinds {spec.kinds!r}: give a frozenset of at least one Kind"
     if isinstance(spec, MetricSpec) and spec.needs not in ("label", "probability", "value"):

@@ -338,6 +338,7 @@ LEARNER = LearnerSpec(
         ({"encoders": ()}, "encoders"),
         ({"encoders": "numbers"}, "encoders"),
         ({"max_rows": 0}, "max_rows"),
+        ({"together": len}, "together"),
         ({"build": None}, "build"),
         ({"api_version": "1"}, "api_version '1'"),
         ({"api_version": 0}, "api_version 0"),

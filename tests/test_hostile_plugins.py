@@ -280,6 +280,7 @@ QUICK = Settings(
         ({"fusions": ("no_fusion",)}, {}, NothingFittedError, "not today"),
         ({"learners": ("no_build",)}, {}, NothingFittedError, "not today"),
         ({"learners": ("no_cost",)}, {}, NothingFittedError, "its cost cannot be told"),
+        ({"learners": ("no_size",)}, {}, NothingFittedError, "its cost cannot be told"),
         ({"learners": ("no_space",)}, {}, NothingFittedError, "its search space raised"),
         ({"learners": ("sys_exits",), "plugins": ("hostile_plugins.exits",)}, {},
          NothingFittedError, "SystemExit"),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from sklearn.datasets import load_iris
+from sklearn.datasets import load_diabetes, load_iris
 
 import automl_fuse
 from automl_fuse import Settings, hookimpl, remote, session
@@ -409,6 +409,48 @@ def test_a_whole_run_gives_the_same_members_and_compresses_them(
             assert not report["compression"]["failures"]
             assert any(made.startswith("distil") for made in report["compression"]["made"])
     assert boards["away"] == boards["inline"]
+
+
+def test_folds_fitted_together_away_are_those_fitted_at_home(
+    executor: str, temporary: Path
+) -> None:
+    X, y = load_diabetes(return_X_y=True)
+    boards = {}
+    for place, plugin, compressors in (
+        ("away", "together_plugin", ("refit",)),
+        ("inline", "apart_plugin", ()),
+    ):
+        settings = Settings(
+            executor=place,
+            plugins=(executor, plugin),
+            learners=("ridge_stack",),
+            compressors=compressors,
+            folds=5,
+            max_trials=2,
+        )
+        report = automl_fuse.fit(X, y, time_limit=60, settings=settings).report
+        assert not report["failures"]
+        boards[place] = [(row["member"], row["score"]) for row in report["leaderboard"]]
+    assert boards["away"] == boards["inline"]
+
+
+def test_models_of_several_folds_keep_their_own_encoders(
+    moody: str, home: RunDirectory, temporary: Path
+) -> None:
+    runner = RemoteFolds(FoldRunner(data(), home, PluginChoice(modules=(moody,)), 1))
+    both = moody_job("moody_tree-0", beside=(moody_job("moody_tree-0", fold=1),))
+    workers = [away(runner), away(runner)]
+    _, files = workers[0].run(runner.errand(moody_job("moody_tree-9", fold=1)), nothing)
+    runner.keep(files)
+    result, files = workers[1].run(runner.errand(both), nothing)
+    assert [not each.error for each in result.each] == [True, True], result.error
+    assert len(files) == 4
+    runner.keep(files)
+    models = [home.seals.load(home.fold_model("moody_tree-0", fold)) for fold in (0, 1)]
+    assert models[0].encoders == ("moody",)
+    assert models[1].encoders != ("moody",)
+    errand = runner.errand(moody_job("edited", edit=Halved(), source="moody_tree-0"))
+    assert {name.rpartition(".fold-")[2] for name in errand.expects} == {"0.pkl"}
 
 
 def test_lost_machines_are_not_held_against_a_learner(executor: str, temporary: Path) -> None:

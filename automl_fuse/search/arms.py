@@ -12,6 +12,7 @@ from automl_fuse.errors import PluginError
 from automl_fuse.folds import seed_of
 from automl_fuse.hyperparameters import TARGET
 from automl_fuse.search.studies import Study
+from automl_fuse.search.together import seconds_in_waves
 from automl_fuse.specs import no_space
 from automl_fuse.targets import LOG
 
@@ -161,6 +162,10 @@ class Arm:
         """Return of how many rows all features take so many bytes; no end before the first fold."""
         return n_bytes / (8.0 * self.n_features) if self.n_features else math.inf
 
+    def correction(self, default: float) -> float:
+        """Return measured over predicted seconds, of all together: short fits tell little."""
+        return _ratio(self.costs, default)
+
     def give_up(self, error: PluginError) -> None:
         """Try nothing more, for nothing can be drawn."""
         self.failures, self.trouble = MAX_FAILURES, str(error)
@@ -267,11 +272,19 @@ class Allowance:
         What a fold could take if the member had all the time that is left.
     feature_bytes : float
         Bytes, at most, of the features of its training rows: those of large tables are sampled.
+    n_folds, slots : int
+        Folds of a member, and jobs that run at once.
     """
 
     given: float
     left: float
     feature_bytes: float = math.inf
+    n_folds: int = 1
+    slots: int = 1
+
+    def predicted(self, arm: Arm, shape: Shape, params: Params) -> float:
+        """Return the seconds of a fold, not corrected by what was measured."""
+        return seconds_in_waves(arm.spec, shape, params, self.n_folds, self.slots)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -338,12 +351,14 @@ def _entries(arms: Sequence[Arm], shape: Shape, allowance: Allowance) -> list[_E
     machine = min(max(machine, 1 / MOST_BORROWED), MOST_BORROWED)
     found = []
     for position, arm in enumerate(arms):
-        ratio = _ratio(arm.costs, machine)
+        ratio = arm.correction(machine)
         most = arm.rows_within(allowance.feature_bytes)
         for number, candidate in enumerate(arm.portfolio if arm.is_open else ()):
-            rows = _rows_to_try(candidate, arm, shape, SAMPLE_SHARE * left / ratio, most)
+            whole = allowance.predicted(arm, shape, candidate.params)
+            is_cheap = bool(arm.costs) and whole <= SAMPLE_SHARE * left / ratio
+            rows = _rows_to_try(candidate, shape, most, is_cheap=is_cheap)
             tried = replace(shape, n_rows=rows)
-            predicted = ratio * arm.spec.cost(tried, candidate.params).seconds
+            predicted = ratio * allowance.predicted(arm, tried, candidate.params)
             share = min(predicted, given) / max(left, 1e-9)
             merit = arm.discount * candidate.merit * USELESS_DISCOUNT**arm.useless
             worth = merit * (1 - THRIFT * share)
@@ -360,8 +375,8 @@ def _entries(arms: Sequence[Arm], shape: Shape, allowance: Allowance) -> list[_E
     return found
 
 
-def _rows_to_try(candidate: Candidate, arm: Arm, shape: Shape, seconds: float, most: float) -> int:
-    """Return how many training rows a candidate is to be tried on: all, if that takes so long.
+def _rows_to_try(candidate: Candidate, shape: Shape, most: float, *, is_cheap: bool) -> int:
+    """Return how many training rows a candidate is to be tried on: all, if that is cheap.
 
     What encoders make of a table, and take, is known only after a learner's first member: on a
     large table that one reads a sample. No later one reads more than ``most`` rows.
@@ -370,7 +385,6 @@ def _rows_to_try(candidate: Candidate, arm: Arm, shape: Shape, seconds: float, m
         return min(candidate.max_rows, shape.n_rows)
     if shape.n_rows <= 2 * SAMPLE_ROWS:
         return shape.n_rows
-    is_cheap = bool(arm.costs) and arm.spec.cost(shape, candidate.params).seconds <= seconds
     return max(SAMPLE_ROWS, int(min(most, shape.n_rows))) if is_cheap else SAMPLE_ROWS
 
 
@@ -404,6 +418,5 @@ def _recent(values: Sequence[float]) -> float:
 
 
 def _ratio(costs: Sequence[tuple[float, float]], default: float) -> float:
-    """Return measured over predicted seconds, of all together: short fits tell little."""
     predicted = sum(pair[0] for pair in costs)
     return sum(pair[1] for pair in costs) / predicted if predicted > 0 else default

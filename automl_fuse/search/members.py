@@ -7,6 +7,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -40,13 +41,15 @@ from automl_fuse.search.outcome import FinishedMember, SearchLimits, SearchOutco
 from automl_fuse.search.plateau import Plateau
 from automl_fuse.search.replay import as_details, is_over, replay
 from automl_fuse.search.tally import MIN_GAIN, Tally
-from automl_fuse.specs import Job, JobResult
+from automl_fuse.search.together import at_once, folds_of, mates_of, seconds_each, stretch
 from automl_fuse.workers import has_begun, last_output
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from automl_fuse.search.arms import Way
     from automl_fuse.search.studies import Storage
-    from automl_fuse.specs import Executor, LearnerSpec, Loss
+    from automl_fuse.specs import Executor, Job, JobResult, LearnerSpec, Loss, Shape
     from automl_fuse.trial import TrialData
 
 FIRST_SHARE = 0.5
@@ -225,22 +228,44 @@ class MemberSearch:
             # Asked again only when a result has corrected the predicted costs.
             self._exhausted = True
             return None
-        self._ledger.write(OPENED, details_of(choice))
-        self._tally.open(is_drawn=choice.is_drawn)
-        return self._opened(choice)
+        member = self._opened_anew(choice)
+        for mate in self._mates(member):
+            member.mates.append(self._opened_anew(mate))
+        return member
+
+    def _mates(self, member: OpenMember) -> Iterator[Choice]:
+        """Return what is fitted in one job with a member, as far as trials are left."""
+        choice, n_folds = member.choice, len(self._data.folds)
+        if self._is_urgent:
+            return iter(())
+        waves = math.ceil(n_folds / self._limits.slots)
+        mates = mates_of(choice, self._shape_of(choice), n_folds, waves * choice.seconds)
+        limit = self._limits.max_trials
+        return islice(mates, None if limit is None else limit - self._tally.opened)
 
     def _choice(self, left: float) -> Choice | None:
         """Return what to try next, where a fold could take so many seconds."""
         finished = self._tally.finished
         seconds = left * (SHARE if finished else FIRST_SHARE)
         within = self._tally.feature_bytes
-        allowance = Allowance(given=seconds, left=left, feature_bytes=within)
+        allowance = Allowance(
+            given=seconds,
+            left=left,
+            feature_bytes=within,
+            n_folds=len(self._data.folds),
+            slots=self._limits.slots,
+        )
         choice = choose(self._arms, self._shape, allowance)
         if choice is None and not finished and not self._open:
             # Learners stop at their deadline: something late is better than no pipeline at all.
             whole = replace(allowance, given=left)
             choice = choose(self._arms, self._shape, whole, at_any_price=True)
         return choice
+
+    def _opened_anew(self, choice: Choice) -> OpenMember:
+        self._ledger.write(OPENED, details_of(choice))
+        self._tally.open(is_drawn=choice.is_drawn)
+        return self._opened(choice)
 
     def _opened(self, choice: Choice) -> OpenMember:
         member = OpenMember(choice=choice, pending=list(range(len(self._data.folds))))
@@ -249,35 +274,60 @@ class MemberSearch:
         return member
 
     def _submit(self, member: OpenMember) -> None:
+        """Start a job of the next fold of a member, or of several that are fitted together."""
+        choice, slots = member.choice, self._limits.slots
+        shape, own = self._shape_of(choice), learner_params(choice.params)
+        n = at_once(choice.arm.spec, shape, own, len(member.pending))
+        seconds = self._wave_seconds(member) / stretch(len(member.pending), n, slots)
+        folds = [(member, member.pending.pop(0)) for _ in range(n)]
+        for mate in member.mates:
+            folds += [(mate, fold) for fold in mate.pending]
+            mate.pending.clear()
+        first, *others = [each.job(fold, seconds) for each, fold in folds]
+        job = replace(first, beside=tuple(others))
+        member.running[job.fold] = (job, Stopwatch())
+        self._executor.submit(job)
+
+    def _wave_seconds(self, member: OpenMember) -> float:
+        """Return what each wave of the folds of a member that wait may take."""
         waves = math.ceil(len(member.pending) / self._limits.slots)
         seconds = min(member.choice.seconds, MARGIN * self._deadline.remaining() / waves)
-        if not self._tally.finished and self._shape.n_rows > SAMPLE_ROWS:
+        if self._is_urgent:
             one, every = FIRST_SECONDS
             waves = math.ceil(len(self._data.folds) / self._limits.slots)
             seconds = min(seconds, one, every / waves)
-        fold = member.pending.pop(0)
-        job = Job(
-            member=member.name,
-            learner=member.choice.arm.spec.name,
-            params=member.choice.params,
-            fold=fold,
-            seconds=max(seconds, 0.0),
-            max_rows=member.choice.max_rows,
-        )
-        member.running[fold] = (job, Stopwatch())
-        self._executor.submit(job)
+        return max(seconds, 0.0)
+
+    @property
+    def _is_urgent(self) -> bool:
+        """Whether nothing is servable yet, of a table so large that it may last."""
+        return not self._tally.finished and self._shape.n_rows > SAMPLE_ROWS
+
+    def _shape_of(self, choice: Choice) -> Shape:
+        n_rows = self._shape.n_rows
+        return replace(self._shape, n_rows=min(choice.max_rows or n_rows, n_rows))
 
     def _take(self, result: JobResult) -> None:
-        """Account for a finished fold."""
-        member = self._open.get(result.job.member)
-        if member is None or result.job.fold not in member.running:
-            if self._unwanted.pop((result.job.member, result.job.fold), None) is not None:
-                self._tally.busy += result.fit_seconds + result.predict_seconds
-                self._discard(result.job.member)
+        """Account for a finished job."""
+        job, results = result.job, result.each
+        member = self._open.get(job.member)
+        if member is None or job.fold not in member.running:
+            if self._unwanted.pop((job.member, job.fold), None) is not None:
+                self._tally.busy += sum(each.fit_seconds + each.predict_seconds for each in results)
+                self._discard(job.member)
             return
-        del member.running[result.job.fold]
+        del member.running[job.fold]
         self._exhausted = False
-        self._tally.busy += result.fit_seconds + result.predict_seconds
+        for each in results:
+            self._tally.busy += each.fit_seconds + each.predict_seconds
+            self._take_fold(each, len(results))
+
+    def _take_fold(self, result: JobResult, n_together: int) -> None:
+        """Account for a finished fold, one of so many of its job."""
+        member = self._open.get(result.job.member)
+        if member is None:
+            # Another fold of its job has ended it, and its files are gone.
+            return
         if DiskFullError.__name__ in result.error:
             # It says nothing about the member, which stays open for when there is room.
             self._disk_full = last_line(result.error).partition(": ")[2]
@@ -287,17 +337,18 @@ class MemberSearch:
             self._fail(member, result.error, weight=0 if result.lost else 1)
             return
         member.results[result.job.fold] = result
-        self._measure(member, result)
+        self._measure(member, result, n_together)
         if self._is_useless(member):
             self._stop(member)
-        elif not member.pending and not member.running:
+        elif len(member.results) == len(self._data.folds):
             self._finish(member)
 
-    def _measure(self, member: OpenMember, result: JobResult) -> None:
+    def _measure(self, member: OpenMember, result: JobResult, n_together: int) -> None:
         """Compare predicted with measured seconds, and ask what the fold adds."""
         arm = member.choice.arm
         shape = replace(self._shape, n_rows=result.n_rows or self._shape.n_rows)
-        predicted = arm.spec.cost(shape, learner_params(result.job.params)).seconds
+        own = learner_params(result.job.params)
+        predicted = seconds_each(arm.spec, shape, own, n_together)
         member.costs.append((predicted, result.fit_seconds + result.predict_seconds))
         arm.costs.append(member.costs[-1])
         if result.predictions is not None:
@@ -391,13 +442,13 @@ class MemberSearch:
                 elif watch.seconds() > self._most_seconds(job, is_begun=fold in member.begun):
                     # A learner that ignores its deadline would go on wasting workers.
                     output = last_output(self._executor, job)
-                    self._fail(
-                        member,
+                    error = (
                         (f"Its last output:\n{output}\n" if output else "")
-                        + f"fold {job.fold} was killed: it was given {job.seconds:.1f} s and had "
-                        f"not stopped after {watch.seconds():.1f} s.",
-                        weight=MAX_FAILURES,
+                        + f"{folds_of(job)} was killed: it was given {job.seconds:.1f} s and had "
+                        f"not stopped after {watch.seconds():.1f} s."
                     )
+                    for name in dict.fromkeys(each.member for each in job.each):
+                        self._fail(self._open[name], error, weight=MAX_FAILURES)
                     break
         for place, (job, watch) in list(self._unwanted.items()):
             if watch.seconds() > self._most_seconds(job, is_begun=True):

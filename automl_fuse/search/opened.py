@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from automl_fuse.specs import Job
+
 if TYPE_CHECKING:
     from automl_fuse.budget import Stopwatch
     from automl_fuse.search.arms import Choice
     from automl_fuse.search.outcome import FinishedMember
-    from automl_fuse.specs import Job, JobResult
+    from automl_fuse.specs import JobResult
 
 
 @dataclass(kw_only=True)
@@ -22,8 +24,10 @@ class OpenMember:
         Its learner, and what was drawn.
     pending : list of int
         Folds that wait.
+    mates : list of OpenMember
+        Members that wait to be fitted in the job of this one.
     running : dict of int to (Job, Stopwatch)
-        Folds that are fitted now, and since when.
+        Jobs that run now, by their first fold, and since when.
     begun : set of int
         Those of them that a worker has taken up, after its start and imports.
     results : dict of int to JobResult
@@ -36,6 +40,7 @@ class OpenMember:
 
     choice: Choice
     pending: list[int]
+    mates: list[OpenMember] = field(default_factory=list)
     running: dict[int, tuple[Job, Stopwatch]] = field(default_factory=dict)
     begun: set[int] = field(default_factory=set)
     results: dict[int, JobResult] = field(default_factory=dict)
@@ -51,6 +56,17 @@ class OpenMember:
     def fold_seconds(self) -> list[float]:
         """What each fold took that is done."""
         return [result.fit_seconds + result.predict_seconds for result in self.results.values()]
+
+    def job(self, fold: int, seconds: float) -> Job:
+        """Return the job of a fold."""
+        return Job(
+            member=self.name,
+            learner=self.choice.arm.spec.name,
+            params=self.choice.params,
+            fold=fold,
+            seconds=seconds,
+            max_rows=self.choice.max_rows,
+        )
 
     def ended(self) -> dict[str, Any]:
         """Return what a ledger says of a member at its end, whichever it is."""

@@ -168,6 +168,56 @@ class FineTuning:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Fit:
+    """One of several fits at the same time: a learner as ``build`` made it, and its rows.
+
+    Attributes
+    ----------
+    learner : Learner
+        It is not fitted yet, and was told its own params, seed and number of classes.
+    train : Rows
+        Training rows: the same object for all learners of one fold.
+    valid : Rows or None
+        Rows that decide when to stop.
+    """
+
+    learner: Learner
+    train: Rows
+    valid: Rows | None
+
+
+def all_params(params: Params) -> Params:
+    """Return the params in which models that are fitted together must agree: all of them."""
+    return params
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitTogether:
+    """How a learner fits several models at the same time: folds, and configurations.
+
+    Attributes
+    ----------
+    fit : callable
+        Given ``Fit``s, it fits all of their learners. Each becomes what its own ``fit`` would make
+        of it, but for rounding. What raises is fitted one after another.
+    size : callable
+        ``size(shape, params)`` says how many models to fit at the same time, at most, on the
+        machine that asks; 1 where that does not pay. It is asked often.
+    seconds : callable
+        ``seconds(shape, params, n)`` predicts the seconds of ``n`` models that are fitted together,
+        as ``cost`` does those of one.
+    agreed : callable
+        Of params, those in which configurations that are fitted together must agree, so that the
+        others may be drawn. By default all: folds are fitted together, configurations are not.
+    """
+
+    fit: Callable[[Sequence[Fit]], None]
+    size: Callable[[Shape, Params], int]
+    seconds: Callable[[Shape, Params, int], float]
+    agreed: Callable[[Params], Params] = all_params
+
+
+@dataclass(frozen=True, kw_only=True)
 class LearnerSpec:
     """A kind of base model.
 
@@ -206,6 +256,8 @@ class LearnerSpec:
         Given the columns of a table, says why this learner is not for it, as in
         ``"it needs an image column"``; an empty text if it is. By default any columns will do of
         which an encoder reads one.
+    together : FitTogether or None
+        How it fits several models at the same time, if it can.
     """
 
     name: str
@@ -222,6 +274,7 @@ class LearnerSpec:
     soft_labels: bool = False
     fine_tuning: FineTuning | None = None
     misfit: Callable[[Sequence[Column]], str] = any_columns
+    together: FitTogether | None = None
 
     def encoders_for(self, params: Params) -> tuple[str, ...]:
         """Return the names of the encoders that a configuration reads."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 if TYPE_CHECKING:
@@ -43,6 +43,9 @@ class Job:
         Of a fold with more training rows, a sample of about so many is encoded and fitted to,
         the same for every member; validation rows are all predicted. An edit reads those of its
         source, whatever it says, and so does a joint model.
+    beside : tuple of Job
+        Folds of this member, and of others of its learner, that are fitted at the same time. They
+        have the time of this job, and no others beside them.
     """
 
     member: str
@@ -55,6 +58,12 @@ class Job:
     source: str = ""
     others: tuple[str, ...] = ()
     max_rows: int | None = None
+    beside: tuple[Job, ...] = ()
+
+    @property
+    def each(self) -> tuple[Job, ...]:
+        """The job without those beside it, and these."""
+        return (replace(self, beside=()), *self.beside) if self.beside else (self,)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +89,9 @@ class JobResult:
     lost : bool
         Whether it failed because the machine that it ran on was lost, which says nothing about
         its learner.
+    beside : tuple of JobResult
+        Of ``Job.beside``, in that order; empty where there are none, or where the job failed as a
+        whole.
     """
 
     job: Job
@@ -91,6 +103,30 @@ class JobResult:
     n_rows: int = 0
     error: str = ""
     lost: bool = False
+    beside: tuple[JobResult, ...] = ()
+
+    @property
+    def each(self) -> tuple[JobResult, ...]:
+        """A result for each of ``Job.each``: all have failed if the job has as a whole."""
+        first, *others = self.job.each
+        if not others:
+            return (self,)
+        results = self.beside or [self._failed] * len(others)
+        rest = (replace(result, job=job) for job, result in zip(others, results, strict=True))
+        return (replace(self, job=first, beside=()), *rest)
+
+    @property
+    def _failed(self) -> JobResult:
+        """What became of a job beside this one, where this one has no results of them."""
+        return JobResult(
+            job=self.job,
+            predictions=None,
+            fit_seconds=0.0,
+            predict_seconds=0.0,
+            bytes=0,
+            error=self.error,
+            lost=self.lost,
+        )
 
 
 Runner: TypeAlias = Callable[[Job], JobResult]

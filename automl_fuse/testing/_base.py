@@ -7,7 +7,7 @@ import math
 import pickle
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 from unittest import SkipTest
 
 import numpy as np
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from automl_fuse.specs import Array, Configuration, Floats, Params, Space, Task
+
+SEED: Final = 7
+"""Seed of the fits that checks of learners share."""
 
 _Case = TypeVar("_Case")
 _T = TypeVar("_T")

@@ -20,6 +20,7 @@ from automl_fuse.specs import (
     Task,
 )
 from automl_fuse.testing._base import (
+    SEED,
     Check,
     TickingDeadline,
     checks_of,
@@ -47,6 +48,7 @@ from automl_fuse.testing._data import (
 from automl_fuse.testing.exporting import LEARNER_RULES
 from automl_fuse.testing.starting import STARTING_RULES
 from automl_fuse.testing.teaching import TEACHING_RULES
+from automl_fuse.testing.together import TOGETHER_RULES
 
 if TYPE_CHECKING:
     from automl_fuse.specs import Floats, Matrix
@@ -111,7 +113,7 @@ class LearnerCase:
         context = FitContext(
             task=self.task,
             n_classes=self.n_classes,
-            seed=7,
+            seed=SEED,
             n_threads=1,
             deadline=deadline or far(),
             earlier=earlier,
@@ -368,6 +370,7 @@ _RULES = (
     fits_what_its_space_draws,
     estimates_its_cost,
     *STARTING_RULES,
+    *TOGETHER_RULES,
     *TEACHING_RULES,
     *LEARNER_RULES,
 )

@@ -32,6 +32,7 @@ from automl_fuse_torch.inputs import CODES, InputShape
 from automl_fuse_torch.learner import Design, Family, Knobs, NetworkLearner, batch_size
 from automl_fuse_torch.parameters import Parameter
 from automl_fuse_torch.schedules import COSINE
+from automl_fuse_torch.together import how_together
 from automl_fuse_torch.writing import dense, number, reshaped, side_by_side, weight
 
 if TYPE_CHECKING:
@@ -262,6 +263,7 @@ FACTORISATION = LearnerSpec(
     ),
     requires=("torch",),
     extra="torch",
+    together=how_together(cost),
     soft_labels=True,
     misfit=misfit,
 )

@@ -273,7 +273,22 @@ def _mean(rows: Rows, context: FitContext) -> Floats:
 
 
 def _fit_group(group: Sequence[_Planned], deadline: Deadline, device: Device) -> dict[int, Model]:
-    """Train networks of one shape together."""
+    """Train networks of one shape together, or first one half of them where memory is short."""
+    import torch
+
+    try:
+        return _trained(group, deadline, device)
+    except torch.OutOfMemoryError:
+        if len(group) == 1:
+            raise
+    # What the failed attempt held is only free once its exception is gone.
+    device.release()
+    half = len(group) // 2
+    models = _fit_group(group[:half], _share(deadline, 2), device)
+    return models | _fit_group(group[half:], deadline, device)
+
+
+def _trained(group: Sequence[_Planned], deadline: Deadline, device: Device) -> dict[int, Model]:
     from automl_fuse_torch import core
     from automl_fuse_torch.losses import Loss
 

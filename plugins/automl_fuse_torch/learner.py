@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping, Sequence
 
     from automl_fuse.specs import Floats, Graph, Matrix, Tensor
+    from automl_fuse_torch.fitting import FitTask
     from automl_fuse_torch.imitate import Lesson
     from automl_fuse_torch.inputs import InputShape
     from automl_fuse_torch.schedules import Schedule
@@ -143,18 +144,33 @@ class NetworkLearner:
         PluginError
             If this learner was already fitted and unpickled: it cannot be fitted again.
         """
-        from automl_fuse_torch.fitting import FitTask, fit_many
+        from automl_fuse_torch.fitting import fit_many
+
+        self.take(fit_many([self.task(train, valid)])[0])
+
+    def task(self, train: Rows, valid: Rows | None) -> FitTask:
+        """Return what is to be fitted, for ``fitting.fit_many``.
+
+        Raises
+        ------
+        PluginError
+            If this learner was already fitted and unpickled: it cannot be fitted again.
+        """
+        from automl_fuse_torch.fitting import FitTask
 
         if self._context is None:
             raise PluginError("an unpickled learner only predicts: build a new one to fit again")
-        task = FitTask(
+        return FitTask(
             learner=self._name,
             params=self._params,
             context=self._context,
             train=train,
             valid=valid,
         )
-        self._model = fit_many([task])[0]
+
+    def take(self, model: Model) -> None:
+        """Take the model that its task became."""
+        self._model = model
 
     @property
     def params(self) -> Params:

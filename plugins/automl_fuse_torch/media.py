@@ -23,6 +23,7 @@ from automl_fuse_torch.flat import FlatInput
 from automl_fuse_torch.learner import ENCODERS, Design, Family, Knobs, NetworkLearner, batch_size
 from automl_fuse_torch.schedules import COSINE
 from automl_fuse_torch.starting import FINE_TUNING
+from automl_fuse_torch.together import how_together
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -280,13 +281,14 @@ def _encoders(sort: _Sort) -> tuple[str, ...]:
 
 def _spec(name: str, sort: _Sort) -> LearnerSpec:
     design: Callable[[Params, InputShape, int], BranchNetwork] = partial(_network, sort)
+    cost = partial(branch_cost, design, sort.kinds)
     return LearnerSpec(
         name=name,
         api_version=1,
         tasks=ALL_TASKS,
         encoders=_encoders(sort),
         build=partial(NetworkLearner, name),
-        cost=partial(branch_cost, design, sort.kinds),
+        cost=cost,
         space=partial(_space, sort),
         portfolio=_portfolio(sort),
         requires=("torch",),
@@ -294,6 +296,7 @@ def _spec(name: str, sort: _Sort) -> LearnerSpec:
         soft_labels=True,
         fine_tuning=FINE_TUNING,
         misfit=partial(_misfit, sort),
+        together=how_together(cost),
     )
 
 

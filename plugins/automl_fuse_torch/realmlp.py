@@ -28,6 +28,7 @@ from automl_fuse_torch.learner import ENCODERS, Design, Family, Knobs, NetworkLe
 from automl_fuse_torch.parameters import Parameter
 from automl_fuse_torch.schedules import REALMLP as SCHEDULE
 from automl_fuse_torch.starting import FINE_TUNING
+from automl_fuse_torch.together import how_together
 from automl_fuse_torch.writing import dense, mish, reshaped, selu, weight
 
 if TYPE_CHECKING:
@@ -285,6 +286,7 @@ REALMLP = LearnerSpec(
     ),
     requires=("torch",),
     extra="torch",
+    together=how_together(cost),
     soft_labels=True,
     fine_tuning=FINE_TUNING,
 )

@@ -29,6 +29,7 @@ from automl_fuse_torch.learner import ENCODERS, Design, Family, Knobs, NetworkLe
 from automl_fuse_torch.parameters import Parameter
 from automl_fuse_torch.schedules import COSINE
 from automl_fuse_torch.starting import FINE_TUNING
+from automl_fuse_torch.together import how_together
 from automl_fuse_torch.writing import dense, reshaped, weight
 
 if TYPE_CHECKING:
@@ -251,6 +252,7 @@ TABM = LearnerSpec(
     ),
     requires=("torch",),
     extra="torch",
+    together=how_together(cost),
     soft_labels=True,
     fine_tuning=FINE_TUNING,
 )

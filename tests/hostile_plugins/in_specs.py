@@ -8,6 +8,7 @@ from automl_fuse.specs import (
     Cost,
     EncoderSpec,
     ExecutorSpec,
+    FitTogether,
     FusionSpec,
     Kind,
     MetricSpec,
@@ -35,6 +36,7 @@ def automl_fuse_learners():
         learner("no_cost", Prior, cost=refuse),
         learner("odd_cost", Prior, cost=lambda shape, params: Cost(seconds=-1.0, bytes=0)),
         learner("no_space", Prior, space=refuse),
+        learner("no_size", Prior, together=FitTogether(fit=refuse, size=refuse, seconds=refuse)),
         learner("no_encoder", Prior, encoders=("refusing",)),
     ]
 
