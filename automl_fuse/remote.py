@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from automl_fuse.members import FittedEncoder, FoldModel
-    from automl_fuse.specs import Job, JobResult
+    from automl_fuse.specs import Cluster, Job, JobResult
     from automl_fuse.trial import FoldRunner
 
 MOST_KNOWN: Final = 64
@@ -78,6 +78,7 @@ class RemoteFolds:
             reads=tuple(path.relative_to(root).as_posix() for path in reads),
             known=self._known.get(job.fold, ()),
             expects=self._used.get(source, ()) if job.edit is not None else (),
+            spread_rows=self._runner.spread_rows(job),
         )
 
     def content(self, name: str) -> bytes:
@@ -90,10 +91,10 @@ class RemoteFolds:
         self._here.prepare()
 
     def run(
-        self, errand: Errand, fetch: Callable[[str], bytes]
+        self, errand: Errand, fetch: Callable[[str], bytes], cluster: Cluster | None = None
     ) -> tuple[JobResult, Mapping[str, bytes]]:
         """Run a job here; return its result, and the files that it wrote."""
-        return self._here(errand, fetch)
+        return self._here(errand, fetch, cluster)
 
     def keep(self, files: Mapping[str, bytes]) -> None:
         """Write files that came back into the run directory.
@@ -181,13 +182,13 @@ class _Away:
             pass
 
     def __call__(
-        self, errand: Errand, fetch: Callable[[str], bytes]
+        self, errand: Errand, fetch: Callable[[str], bytes], cluster: Cluster | None
     ) -> tuple[JobResult, Mapping[str, bytes]]:
         for name in errand.reads:
             path = self._run.root / name
             if not path.exists():
                 self._keep(path, name, fetch(name))
-        result = self._runner(errand.job)
+        result = self._runner(errand.job, cluster)
         files = {} if result.error else dict(self._written(errand))
         missing = set(errand.expects) - files.keys()
         if missing and not result.error:

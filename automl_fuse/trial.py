@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from automl_fuse.folds import Fold
     from automl_fuse.run import RunDirectory
-    from automl_fuse.specs import Array, Floats, Job, LearnerSpec
+    from automl_fuse.specs import Array, Cluster, Floats, Job, LearnerSpec
 
 __all__ = ["FoldRunner", "PluginChoice", "TrialData"]
 
@@ -135,11 +135,20 @@ class FoldRunner:
         for name in self._plugins.learners[job.learner].requires:
             importlib.import_module(name)
 
-    def __call__(self, job: Job) -> JobResult:
+    def spread_rows(self, job: Job) -> int:
+        """Return the training rows of a job whose learner can use several machines; 0 otherwise."""
+        spec = self._plugins.learners.get(job.learner)
+        if spec is None or not spec.distributed or job.edit is not None:
+            return 0
+        every = job.fold == ALL_ROWS
+        n_rows = len(self._data.y) if every else len(self._data.folds[job.fold].train)
+        return n_rows if job.max_rows is None else min(n_rows, job.max_rows)
+
+    def __call__(self, job: Job, cluster: Cluster | None = None) -> JobResult:
         """Run a job; whatever goes wrong is in the result's ``error``."""
         watch = Stopwatch()
         try:
-            return self._run_fold(job)
+            return self._run_fold(job, cluster)
         except (Exception, SystemExit):  # noqa: BLE001 - a plugin may raise anything: it is shown
             return JobResult(
                 job=job,
@@ -150,7 +159,7 @@ class FoldRunner:
                 error=traceback.format_exc(),
             )
 
-    def _run_fold(self, job: Job) -> JobResult:
+    def _run_fold(self, job: Job, cluster: Cluster | None) -> JobResult:
         deadline = Deadline(job.seconds)
         self.prepare(job)
         spec = self._plugins.learners[job.learner]
@@ -162,7 +171,8 @@ class FoldRunner:
         if source is not None:
             model = self._edited(job, source, train)
         else:
-            model = self._fitted(job, spec, encoders, (train, valid), deadline)
+            unfitted = self._unfitted(job, spec, encoders, train, (deadline, cluster))
+            model = self._fitted(job, spec, unfitted, (train, valid), deadline)
         content = pickle.dumps(model, protocol=pickle.HIGHEST_PROTOCOL)
         # What is kept is what is scored: a model that cannot be read again costs its trial.
         model = pickle.loads(content)
@@ -193,12 +203,11 @@ class FoldRunner:
         self,
         job: Job,
         spec: LearnerSpec,
-        encoders: tuple[str, ...],
+        model: FoldModel,
         features: tuple[Matrix, Matrix],
         deadline: Deadline,
     ) -> FoldModel:
         """Fit a learner to the training rows of a fold, or to what a teacher says of them."""
-        model = self._unfitted(job, spec, encoders, features[0], deadline)
         if model.learner is None:
             return model
         rows = self._rows(model, features)
@@ -239,7 +248,7 @@ class FoldRunner:
         spec: LearnerSpec,
         encoders: tuple[str, ...],
         features: Matrix,
-        deadline: Deadline,
+        means: tuple[Deadline, Cluster | None],
     ) -> FoldModel:
         """Return a model that knows its terms, classes that occur or standard values, only."""
         train = self._data.split(job.fold, rows_of(encoders)).train
@@ -252,7 +261,7 @@ class FoldRunner:
             target = TargetScale.of(y, transform_of(job.params, job.learner))
         learner = None
         if features.names and len(classes) != 1:
-            context = self._context(job, classes, deadline)
+            context = self._context(job, classes, *means)
             learner = Stored(spec.build(learner_params(job.params), context))
         return FoldModel(
             fold=job.fold,
@@ -285,7 +294,9 @@ class FoldRunner:
         )
         return train, held_out
 
-    def _context(self, job: Job, classes: tuple[int, ...], deadline: Deadline) -> FitContext:
+    def _context(
+        self, job: Job, classes: tuple[int, ...], deadline: Deadline, cluster: Cluster | None
+    ) -> FitContext:
         return FitContext(
             task=self._data.task,
             n_classes=len(classes) or 1,
@@ -293,6 +304,7 @@ class FoldRunner:
             n_threads=self._n_threads,
             deadline=deadline,
             earlier=earlier_of(self._run, job, classes),
+            cluster=cluster,
         )
 
     def _prior(self, rows: Array) -> tuple[float, ...]:
