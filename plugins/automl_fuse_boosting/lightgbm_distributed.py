@@ -232,8 +232,9 @@ def fit_distributed(params: Params, context: FitContext, train: Rows, valid: Row
     if crew is None:
         return fit_lightgbm(params, context, train, valid)
     try:
-        pace = pace_of(params, context, len(train.y))
         boosting = _SpreadBoosting(params, context, train, valid, crew)
+        # Begun now, or the meeting of the machines would count as a very long iteration.
+        pace = pace_of(params, context, len(train.y))
         boost(boosting, pace)
         n_unsplit = boosting.n_iterations() - pace.iterations
         text = boosting.text(pace.best + n_unsplit)
