@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 WAITING_SHARE: Final = 0.2
 """Of the time of a fit, what may be spent waiting for machines."""
-LONGEST_WAIT: Final = 120.0
+LONGEST_WAIT: Final = 300.0
 """Seconds, at most, that are waited for machines."""
 N_POINTS: Final = 3
 """Points of LightGBM's portfolio that are tried: each is a fit of very many rows."""
