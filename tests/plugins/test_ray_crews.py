@@ -29,7 +29,7 @@ from automl_fuse.specs import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from automl_fuse.specs import Crew
@@ -38,7 +38,6 @@ ray = pytest.importorskip("ray", reason="Ray is not installed")
 pytest.importorskip("lightgbm", reason="LightGBM is not installed")
 
 from ray.cluster_utils import Cluster  # noqa: E402
-from ray.util.state import list_actors  # noqa: E402
 
 from automl_fuse_boosting import lightgbm_distributed, lightgbm_learner  # noqa: E402
 from automl_fuse_ray.crews import Post, RayCluster  # noqa: E402
@@ -231,21 +230,25 @@ def test_a_run_fits_over_all_nodes_and_exports_what_it_has(
     assert model.report["score"] > 0.7
 
 
+def is_at_work(actor: Mapping[str, Any]) -> bool:
+    return actor["State"] == "ALIVE" and "Seat" in actor["ActorClassName"]
+
+
 def test_a_node_that_dies_in_a_fit_over_all_costs_that_trial(
     cluster: Cluster, tmp_path: Path
 ) -> None:
     third = cluster.add_node(**node())
     cluster.wait_for_nodes()
 
-    def kill_when_two_nodes_work() -> None:
-        for _ in range(3_000):
-            actors = [each for each in list_actors() if each["state"] == "ALIVE"]
+    def kill_when_all_work() -> None:
+        for _ in range(5_000):
+            actors = [each for each in ray._private.state.actors().values() if is_at_work(each)]
             if len(actors) == 3:
                 cluster.remove_node(third, allow_graceful=False)
                 return
             time.sleep(0.1)
 
-    killer = Thread(target=kill_when_two_nodes_work)
+    killer = Thread(target=kill_when_all_work)
     killer.start()
     learners = ("lightgbm_distributed", "linear")
     options = settings(learners=learners, max_trials=3, output=str(tmp_path / "run"))
