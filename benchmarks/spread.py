@@ -11,6 +11,7 @@ costs and gives, not what a network does to it.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import resource
 import sys
@@ -133,7 +134,7 @@ def main() -> None:
             y=y[start:end],
             weight=None,
         )
-        for start, end in zip(ends, ends[1:], strict=False)
+        for start, end in itertools.pairwise(ends)
     )
     alone = measured(None, rows, options.trees)
     print(json.dumps({"where": "this process", **alone}), flush=True)
