@@ -10,6 +10,9 @@ if TYPE_CHECKING:
 
 LOOK_EVERY: Final = 1.0
 """Seconds between two looks at whether an actor is still alive, while all are waited for."""
+GRACE: Final = 20.0
+"""Seconds after an error in which it may turn out that another actor's node was lost, which is how
+that error came about: Ray takes ten seconds and more to notice."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,11 +46,14 @@ class RayCluster:
     ----------
     notes : list of str
         What the user should know.
+    lost : list of str
+        Nodes that were lost.
     """
 
     def __init__(self, posts: Sequence[Post]) -> None:
         self._posts = posts
         self.notes: list[str] = []
+        self.lost: list[str] = []
 
     def muster(self, make: Callable[[], Any], seconds: float) -> RayCrew | None:
         """Start an actor on each node; None, and a note, if they cannot all start in time.
@@ -57,15 +63,16 @@ class RayCluster:
         Exception
             What ``make`` raised.
         """
-        import ray
-
-        crew = RayCrew(self._posts, make)
+        crew = RayCrew(self._posts, make, self.lost)
+        reason = f"had no room within {seconds:.0f} s"
         try:
             if crew.is_ready(seconds):
                 return crew
-            reason = f"had no room within {seconds:.0f} s"
-        except (ray.exceptions.ActorUnschedulableError, ray.exceptions.ActorDiedError) as error:
-            reason = f"lost one of them ({type(error).__name__})"
+        except Exception:
+            if not self.lost:
+                crew.close()
+                raise
+            reason = "lost one of them"
         crew.close()
         n_cpus = sum(post.n_cpus for post in self._posts)
         self.notes.append(
@@ -86,9 +93,11 @@ class RayCrew:
         Where they are.
     make : callable
         Called in each.
+    lost : list of str
+        Nodes that are lost are added to it.
     """
 
-    def __init__(self, posts: Sequence[Post], make: Callable[[], Any]) -> None:
+    def __init__(self, posts: Sequence[Post], make: Callable[[], Any], lost: list[str]) -> None:
         import ray
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -102,6 +111,13 @@ class RayCrew:
             ).remote(make)
             for post in posts
         ]
+        self._nodes = [post.node for post in posts]
+        self._lost = lost
+        self._losses: tuple[type[Exception], ...] = (
+            ray.exceptions.ActorDiedError,
+            ray.exceptions.ActorUnavailableError,
+            ray.exceptions.ActorUnschedulableError,
+        )
         self._n_threads = [post.n_cpus for post in posts]
         self._hosts: list[str] = []
 
@@ -121,7 +137,7 @@ class RayCrew:
         ready, _ = self._ray.wait(refs, num_returns=len(refs), timeout=max(0.0, seconds))
         if len(ready) < len(refs):
             return False
-        self._hosts = self._ray.get(refs)
+        self._hosts = self._all(refs)
         return True
 
     def deal(self, method: str, hands: Sequence[Any]) -> list[Any]:
@@ -149,8 +165,34 @@ class RayCrew:
             # All that are there are looked at: who waits for the dead may wait for ever.
             n_returns = len(waiting)
             done, waiting = self._ray.wait(waiting, num_returns=n_returns, timeout=LOOK_EVERY)
-            self._ray.get(done)
+            try:
+                self._ray.get(done)
+            except self._ray.exceptions.RayError as error:
+                self._tell_losses(refs, error)
+                raise
         return list(self._ray.get(refs))
+
+    def _tell_losses(self, refs: list[Any], error: Exception) -> None:
+        """Raise what says that nodes are lost, if that is why one of a crew failed."""
+        done, _ = self._ray.wait(refs, num_returns=len(refs), timeout=GRACE)
+        told = [
+            (node, loss)
+            for ref, node in zip(refs, self._nodes, strict=True)
+            if ref in done and (loss := self._loss(ref)) is not None
+        ]
+        self._lost += [node for node, _ in told]
+        if told:
+            raise told[0][1] from error
+
+    def _loss(self, ref: Any) -> Exception | None:
+        """Return the error of an actor that was lost; None of others."""
+        try:
+            self._ray.get(ref)
+        except self._losses as loss:
+            return loss
+        except self._ray.exceptions.RayError:
+            return None
+        return None
 
 
 class _Seat:

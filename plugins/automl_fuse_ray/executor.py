@@ -226,6 +226,11 @@ class RayExecutor:
                 f"first said:\n{_COLOURS.sub('', str(error))}"
             ) from error
 
+    def _forget(self, node: str) -> None:
+        """Send nothing more to a node that was lost."""
+        self._dead.add(node)
+        self._slots.pop(node, None)
+
     def _content(self, name: str) -> Any:
         """Return the object that holds a file, put into the store when first asked for."""
         if name not in self._contents:
@@ -237,13 +242,14 @@ class RayExecutor:
         result: JobResult
         place = self._places.pop(ref)
         try:
-            result, files = self._ray.get(ref)
+            result, files, lost = self._ray.get(ref)
+            for node in lost:
+                self._forget(node)
             self._runner.keep(files)
         except Exception as error:  # noqa: BLE001 - nodes die, plugins raise, disks fill up
             is_lost = isinstance(error, self._losses)
             if is_lost and place:
-                self._dead.add(place)
-                self._slots.pop(place, None)
+                self._forget(place)
             elif isinstance(error, self._ray.exceptions.WorkerCrashedError):
                 self._prepare(place)
             return JobResult(

@@ -59,8 +59,8 @@ def run_errand(
     errand: Errand,
     contents: Mapping[str, Any],
     posts: tuple[Post, ...] = (),
-) -> tuple[JobResult, Mapping[str, bytes]]:
-    """Run one job on a node.
+) -> tuple[JobResult, Mapping[str, bytes], tuple[str, ...]]:
+    """Run one job on a node; return its result, its files, and nodes that it saw being lost.
 
     Parameters
     ----------
@@ -79,10 +79,12 @@ def run_errand(
     cluster = RayCluster(posts) if posts else None
     runner = _runner(shared[0])
     result, files = runner.run(errand, lambda name: ray.get(contents[name]), cluster)
-    if cluster is not None:
-        notes = tuple(f"{errand.job.learner}: {note}" for note in cluster.notes)
-        result = replace(result, notes=(*result.notes, *notes))
-    return result, files
+    if cluster is None:
+        return result, files, ()
+    notes = tuple(f"{errand.job.learner}: {note}" for note in cluster.notes)
+    is_lost = result.lost or bool(result.error and cluster.lost)
+    result = replace(result, notes=(*result.notes, *notes), lost=is_lost)
+    return result, files, tuple(cluster.lost)
 
 
 def prepare(shared: list[Any]) -> None:
