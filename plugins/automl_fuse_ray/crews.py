@@ -173,19 +173,22 @@ class RayCrew:
         return list(self._ray.get(refs))
 
     def _tell_losses(self, refs: list[Any], error: Exception) -> None:
-        """Raise what says that nodes are lost, if that is why one of a crew failed."""
-        done, _ = self._ray.wait(refs, num_returns=len(refs), timeout=GRACE)
+        """Raise what says that another of a crew has died, if that is why one failed."""
+        patience = 0.0 if isinstance(error, self._losses) else GRACE
+        done, _ = self._ray.wait(refs, num_returns=len(refs), timeout=patience)
         told = [
             (node, loss)
             for ref, node in zip(refs, self._nodes, strict=True)
             if ref in done and (loss := self._loss(ref)) is not None
         ]
-        self._lost += [node for node, _ in told]
+        # A process may have died by itself, for lack of memory, say, on a node that is well.
+        alive = {each["NodeID"] for each in self._ray.nodes() if each["Alive"]}
+        self._lost += [node for node, _ in told if node not in alive]
         if told:
             raise told[0][1] from error
 
     def _loss(self, ref: Any) -> Exception | None:
-        """Return the error of an actor that was lost; None of others."""
+        """Return the error of an actor that has died; None of others."""
         try:
             self._ray.get(ref)
         except self._losses as loss:
