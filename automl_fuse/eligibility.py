@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 
 def eligible_learners(
-    plugins: Plugins, data: TrialData, names: Sequence[str] | None
+    plugins: Plugins,
+    data: TrialData,
+    names: Sequence[str] | None,
+    spreads_from: int | None = None,
 ) -> tuple[list[LearnerSpec], list[dict[str, str]]]:
     """Return the learners that fit the table, and the reason of each that does not.
 
@@ -29,6 +32,9 @@ def eligible_learners(
         Typed columns, folds and task.
     names : sequence of str or None
         Learners that the user wants; all if None.
+    spreads_from : int or None
+        Training rows from which the executor offers several machines to one fit; None if it never
+        does.
 
     Raises
     ------
@@ -40,7 +46,9 @@ def eligible_learners(
     chosen = select(names, plugins.learners, "learner", plugins.missing)
     usable, skipped = [], []
     for spec in chosen.values():
-        reason = _misfit(spec, data, plugins)
+        reason = _misfit(spec, data, plugins) or _spread_trouble(
+            spec, data, spreads_from, is_named=names is not None
+        )
         if reason:
             skipped.append({"learner": spec.name, "reason": reason})
         else:
@@ -84,6 +92,20 @@ def _misfit(spec: LearnerSpec, data: TrialData, plugins: Plugins) -> str:
     if not _kinds_read(spec, plugins) & {column.kind for column in columns}:
         return "no encoder reads its columns"
     return spec.misfit(columns) or _cost_trouble(spec, data)
+
+
+def _spread_trouble(
+    spec: LearnerSpec, data: TrialData, spreads_from: int | None, *, is_named: bool
+) -> str:
+    """Return why a distributed learner would be of no use, empty if it is of use."""
+    if not spec.distributed:
+        return ""
+    if spreads_from is None:
+        return "it needs an executor that offers several machines to one fit, such as ray"
+    n_rows = max(len(fold.train) for fold in data.folds)
+    if is_named or n_rows >= spreads_from:
+        return ""
+    return f"it is for {spreads_from} training rows and more, and a fold has {n_rows}"
 
 
 def _cost_trouble(spec: LearnerSpec, data: TrialData) -> str:

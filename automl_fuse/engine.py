@@ -181,6 +181,7 @@ def _fit(
                 observers=_observers(run, prepared.plugins, settings, watch),
                 prefer=prefer,
                 limits=limits,
+                notes=prepared.notes,
             )
             return _begun(session, prepared, source)
 

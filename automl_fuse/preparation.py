@@ -131,7 +131,13 @@ def prepare_run(
         if chosen is None or len(chosen)
         else {}
     )
-    learners, skipped = eligible_learners(plugins, data, settings.learners)
+    executor = plugins.executors.get(settings.executor)
+    spreads_from = (
+        executor.spreads_from(settings.executor_options)
+        if executor is not None and executor.spreads_from is not None
+        else None
+    )
+    learners, skipped = eligible_learners(plugins, data, settings.learners, spreads_from)
     return Prepared(
         dataset=dataset,
         schema=schema,

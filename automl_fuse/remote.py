@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from automl_fuse.members import FittedEncoder, FoldModel
-    from automl_fuse.specs import Job, JobResult
+    from automl_fuse.specs import Cluster, Job, JobResult
     from automl_fuse.trial import FoldRunner
 
 MOST_KNOWN: Final = 64
@@ -81,6 +81,7 @@ class RemoteFolds:
             reads=tuple(path.relative_to(root).as_posix() for path in reads),
             known=tuple(name for fold in folds for name in self._known.get(fold, ())),
             expects=tuple(dict.fromkeys(file for m in models for file in self._used.get(m, ()))),
+            spread_rows=self._runner.spread_rows(job),
         )
 
     def content(self, name: str) -> bytes:
@@ -93,10 +94,10 @@ class RemoteFolds:
         self._here.prepare()
 
     def run(
-        self, errand: Errand, fetch: Callable[[str], bytes]
+        self, errand: Errand, fetch: Callable[[str], bytes], cluster: Cluster | None = None
     ) -> tuple[JobResult, Mapping[str, bytes]]:
         """Run a job here; return its result, and the files that it wrote."""
-        return self._here(errand, fetch)
+        return self._here(errand, fetch, cluster)
 
     def keep(self, files: Mapping[str, bytes]) -> None:
         """Write files that came back into the run directory.
@@ -188,13 +189,13 @@ class _Away:
             pass
 
     def __call__(
-        self, errand: Errand, fetch: Callable[[str], bytes]
+        self, errand: Errand, fetch: Callable[[str], bytes], cluster: Cluster | None
     ) -> tuple[JobResult, Mapping[str, bytes]]:
         for name in errand.reads:
             path = self._run.root / name
             if not path.exists():
                 self._keep(path, name, fetch(name))
-        result = self._runner(errand.job)
+        result = self._runner(errand.job, cluster)
         done = [each.job for each in result.each if not each.error]
         files = {name: file for job in done for name, file in self._written(job, errand.known)}
         missing = set(errand.expects) - files.keys()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -72,6 +72,8 @@ class Session:
     prefer: str
     limits: Limits
     ways: tuple[Way, ...] = ()
+    notes: list[str] = field(default_factory=list)
+    """What jobs had to say, added to while they run; the report shows it."""
 
     @property
     def guide(self) -> MetricSpec:

@@ -19,7 +19,7 @@ from automl_fuse.report import Judged
 from automl_fuse.search import MemberSearch, SearchLimits, choose_fusion
 from automl_fuse.specs import ExecutorContext
 from automl_fuse.trial import FoldRunner, PluginChoice
-from automl_fuse.workers import open_executor
+from automl_fuse.workers import Noting, open_executor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -79,7 +79,7 @@ def executor_of(session: Session, learners: Sequence[LearnerSpec]) -> Iterator[E
     )
     executor = open_executor(session.settings.executor, context, session.run, session.plugins)
     try:
-        yield executor
+        yield Noting(executor, session.notes)
     finally:
         executor.close()
 

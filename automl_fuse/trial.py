@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from automl_fuse.folds import Fold
     from automl_fuse.run import RunDirectory
-    from automl_fuse.specs import Array, Floats, Job, Learner, LearnerSpec
+    from automl_fuse.specs import Array, Cluster, Floats, Job, Learner, LearnerSpec
 
 __all__ = ["FoldRunner", "PluginChoice", "TrialData"]
 
@@ -60,6 +60,14 @@ class PluginChoice:
     block: tuple[str, ...] = ()
     learners: tuple[str, ...] = ()
     block_encoders: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Means:
+    """What a job may use: its time, and other machines."""
+
+    deadline: Deadline
+    cluster: Cluster | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,14 +176,23 @@ class FoldRunner:
         for name in self._plugins.learners[job.learner].requires:
             importlib.import_module(name)
 
-    def __call__(self, job: Job) -> JobResult:
+    def spread_rows(self, job: Job) -> int:
+        """Return the training rows of a job whose learner can use several machines; 0 otherwise."""
+        spec = self._plugins.learners.get(job.learner)
+        if spec is None or not spec.distributed or job.edit is not None:
+            return 0
+        every = job.fold == ALL_ROWS
+        n_rows = len(self._data.y) if every else len(self._data.folds[job.fold].train)
+        return n_rows if job.max_rows is None else min(n_rows, job.max_rows)
+
+    def __call__(self, job: Job, cluster: Cluster | None = None) -> JobResult:
         """Run a job, and those beside it; whatever goes wrong is in the result's ``error``."""
         if not job.beside:
-            return _guarded(job, lambda: self._run_fold(job))
+            return _guarded(job, lambda: self._run_fold(job, cluster))
         first, *others = self._run_together(job)
         return replace(first, job=job, beside=tuple(others))
 
-    def _run_fold(self, job: Job) -> JobResult:
+    def _run_fold(self, job: Job, cluster: Cluster | None) -> JobResult:
         deadline = Deadline(job.seconds)
         self.prepare(job)
         # Costs are predicted without what happens once in a worker.
@@ -185,7 +202,7 @@ class FoldRunner:
             features = self._encoder.of_fold(job.fold, read_by(sources), deadline)
             model = self._remade(job, sources, features[0], deadline)
             return self._kept(_Begun(job=job, model=model, features=features), watch.seconds())
-        begun = self._begun(job, deadline, {})
+        begun = self._begun(job, _Means(deadline, cluster), {})
         if begun.fit is not None:
             begun.fit.learner.fit(begun.fit.train, begun.fit.valid)
             begun = replace(begun, fit=None)  # what a student was taught may be large
@@ -209,25 +226,25 @@ class FoldRunner:
         if together is None:
             raise PluginError(f"learner {job.learner!r} fits one model at a time.")
         read: dict[object, _Begun] = {}
-        begun = [self._begun(each, deadline, read) for each in job.each]
+        begun = [self._begun(each, _Means(deadline), read) for each in job.each]
         together.fit([each.fit for each in begun if each.fit is not None])
         return begun
 
-    def _begun(self, job: Job, deadline: Deadline, read: dict[object, _Begun]) -> _Begun:
+    def _begun(self, job: Job, means: _Means, read: dict[object, _Begun]) -> _Begun:
         """Return a job up to its fit; ``read`` holds those that read the same rows of a fold."""
         spec = self._plugins.learners[job.learner]
         encoders = self._encoders(job, spec)
         place = (job.fold, encoders, job.params.get(TARGET))
         same = read.get(place)
         if same is None:
-            features = self._encoder.of_fold(job.fold, encoders, deadline)
+            features = self._encoder.of_fold(job.fold, encoders, means.deadline)
         else:
             features = same.features
-        model = self._unfitted(job, spec, encoders, features[0], deadline)
+        model = self._unfitted(job, spec, encoders, features[0], means)
         begun = _Begun(job=job, model=model, features=features)
         if model.learner is not None:
             rows = self._rows(model, features) if same is None or not same.rows else same.rows
-            train, valid = self._school.taught(job, spec, model, rows, deadline)
+            train, valid = self._school.taught(job, spec, model, rows, means.deadline)
             fit = Fit(learner=model.learner.get(), train=train, valid=valid)
             begun = replace(begun, rows=rows, fit=fit)
         read.setdefault(place, begun)
@@ -305,7 +322,7 @@ class FoldRunner:
         """Return one model of several, which reads what any of them does."""
         encoders, first = read_by(sources), sources[0]
         parts = parts_of(job, sources, self._encoder.widths(job.fold, encoders, deadline))
-        context = replace(self._context(job, first.classes, deadline), earlier=None)
+        context = replace(self._context(job, first.classes, _Means(deadline)), earlier=None)
         joined = _learner(f"joint {joint.name!r}", joint.join(parts, rows, context))
         return _corrected(replace(first, encoders=encoders, learner=Stored(joined)), rows)
 
@@ -315,7 +332,7 @@ class FoldRunner:
         spec: LearnerSpec,
         encoders: tuple[str, ...],
         features: Matrix,
-        deadline: Deadline,
+        means: _Means,
     ) -> FoldModel:
         """Return a model that knows its terms, classes that occur or standard values, only."""
         train = self._data.split(job.fold, rows_of(encoders)).train
@@ -328,7 +345,7 @@ class FoldRunner:
             target = TargetScale.of(y, transform_of(job.params, job.learner))
         learner = None
         if features.names and len(classes) != 1:
-            context = self._context(job, classes, deadline)
+            context = self._context(job, classes, means)
             learner = Stored(spec.build(learner_params(job.params), context))
         return FoldModel(
             fold=job.fold,
@@ -361,14 +378,15 @@ class FoldRunner:
         )
         return train, held_out
 
-    def _context(self, job: Job, classes: tuple[int, ...], deadline: Deadline) -> FitContext:
+    def _context(self, job: Job, classes: tuple[int, ...], means: _Means) -> FitContext:
         return FitContext(
             task=self._data.task,
             n_classes=len(classes) or 1,
             seed=seed_of(self._data.seed, job.member, job.fold),
             n_threads=self._n_threads,
-            deadline=deadline,
+            deadline=means.deadline,
             earlier=earlier_of(self._run, job, classes),
+            cluster=means.cluster,
         )
 
     def _prior(self, rows: Array) -> tuple[float, ...]:

@@ -15,6 +15,9 @@ from automl_fuse.search import ledger, members
 # A busy machine may take longer to start a worker than a fold is given.
 PATIENCE = {"OVERRUN": (1.25, 200.0), "START": (0.5, 200.0, 200.0)}
 
+STORAGE = "DYING_RUN_STORAGE"
+"""Variable that names the database of the studies."""
+
 FEW = 3
 """Members of a run with compressors."""
 
@@ -80,6 +83,8 @@ def main(table: str, run: str, moment: str, executor: str, *compressors: str) ->
     if compressors:
         # So few that all mixtures of them are tried, and no latency decides which.
         chosen.update(compressors=compressors, max_trials=FEW)
+    if STORAGE in os.environ:
+        chosen["storage"] = os.environ[STORAGE]
     fit(Path(table), folder, resume=has_begun, **chosen)
     print(moments.passed)
 

@@ -233,7 +233,8 @@ def test_studies_can_be_in_a_database(table, whole, tmp_path):
     assert optuna.get_all_study_names(url) == names, "the same studies, not others beside them"
     name = next(name for name in names if name.startswith("run ") and name.endswith(" linear"))
     assert len(optuna.load_study(study_name=name, storage=url).trials) == 8
-    assert not (run / "study.journal").exists()
+    journal = optuna.storages.journal.JournalFileBackend(str(run / "study.journal"))
+    assert optuna.get_all_study_names(optuna.storages.JournalStorage(journal)) == ["front"]
 
 
 @pytest.mark.parametrize(

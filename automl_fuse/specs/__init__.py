@@ -43,6 +43,7 @@ from automl_fuse.specs.words import (
 )
 
 if TYPE_CHECKING:
+    from automl_fuse.specs.clusters import Cluster, Crew
     from automl_fuse.specs.fitting import (
         CellSize,
         Cost,
@@ -105,7 +106,9 @@ if TYPE_CHECKING:
 API_VERSION = 1
 """Version of this contract. A spec made for a newer one is refused by name."""
 
-_LATE: Final = ("fitting", "fusing", "networks", "registering", "running", "settings", "space")
+_LATE: Final = (
+    "clusters", "fitting", "fusing", "networks", "registering", "running", "settings", "space",
+)  # fmt: skip
 """Modules whose names are imported when one is first asked for."""
 
 __all__ = [
@@ -119,12 +122,14 @@ __all__ = [
     "Array",
     "Block",
     "CellSize",
+    "Cluster",
     "Column",
     "Columns",
     "Compressor",
     "CompressorSpec",
     "Configuration",
     "Cost",
+    "Crew",
     "Deadline",
     "Earlier",
     "Edit",

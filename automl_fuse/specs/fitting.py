@@ -10,6 +10,7 @@ from automl_fuse.specs.space import Configuration, Space, no_space
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from automl_fuse.specs.clusters import Cluster
     from automl_fuse.specs.tables import Column, Columns, Matrix, Rows
     from automl_fuse.specs.words import Array, Floats, Kind, Params, Task
 
@@ -102,6 +103,9 @@ class FitContext:
         Stop between iterations before it passes, keeping what is fitted so far.
     earlier : Earlier or None
         What a learner whose spec has ``fine_tuning`` is to start from; None to start afresh.
+    cluster : Cluster or None
+        Machines that a learner whose spec is ``distributed`` may use for this fit; None if there
+        are none, or the fit is too small for them.
     """
 
     task: Task
@@ -110,6 +114,7 @@ class FitContext:
     n_threads: int
     deadline: Deadline
     earlier: Earlier | None = None
+    cluster: Cluster | None = None
 
 
 @runtime_checkable
@@ -258,6 +263,9 @@ class LearnerSpec:
         which an encoder reads one.
     together : FitTogether or None
         How it fits several models at the same time, if it can.
+    distributed : bool
+        Whether its fits can be spread over machines: see ``FitContext.cluster``. It is tried where
+        the executor offers that, on tables that are large enough for it, or if it is named.
     """
 
     name: str
@@ -275,6 +283,7 @@ class LearnerSpec:
     fine_tuning: FineTuning | None = None
     misfit: Callable[[Sequence[Column]], str] = any_columns
     together: FitTogether | None = None
+    distributed: bool = False
 
     def encoders_for(self, params: Params) -> tuple[str, ...]:
         """Return the names of the encoders that a configuration reads."""

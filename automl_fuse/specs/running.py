@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 if TYPE_CHECKING:
+    from automl_fuse.specs.clusters import Cluster
     from automl_fuse.specs.fusing import Edit, Joint, Student
     from automl_fuse.specs.words import Floats, Params
 
@@ -89,6 +90,8 @@ class JobResult:
     lost : bool
         Whether it failed because the machine that it ran on was lost, which says nothing about
         its learner.
+    notes : tuple of str
+        What the user should know of a job that went well: the report shows it.
     beside : tuple of JobResult
         Of ``Job.beside``, in that order; empty where there are none, or where the job failed as a
         whole.
@@ -103,6 +106,7 @@ class JobResult:
     n_rows: int = 0
     error: str = ""
     lost: bool = False
+    notes: tuple[str, ...] = ()
     beside: tuple[JobResult, ...] = ()
 
     @property
@@ -146,12 +150,16 @@ class Errand:
         Files that the run directory has: they are sent back by name alone.
     expects : tuple of str
         Files that the job must have made as well: those behind a model that it edits.
+    spread_rows : int
+        Training rows of the job, if its learner can use several machines: see
+        ``RemoteRunner.run``; 0 if it cannot.
     """
 
     job: Job
     reads: tuple[str, ...] = ()
     known: tuple[str, ...] = ()
     expects: tuple[str, ...] = ()
+    spread_rows: int = 0
 
 
 class RemoteRunner(Protocol):
@@ -171,11 +179,12 @@ class RemoteRunner(Protocol):
         """Import what jobs will need, so that the first is not late; called in a worker."""
 
     def run(
-        self, errand: Errand, fetch: Callable[[str], bytes]
+        self, errand: Errand, fetch: Callable[[str], bytes], cluster: Cluster | None = None
     ) -> tuple[JobResult, Mapping[str, bytes]]:
         """Run a job anywhere; return its result, and the files that it wrote.
 
         ``fetch`` gives the content of each of ``errand.reads`` that this process has not had.
+        ``cluster`` is what a job with ``Errand.spread_rows`` may use.
         """
 
     def keep(self, files: Mapping[str, bytes]) -> None:
@@ -246,6 +255,9 @@ class ExecutorSpec:
         ``API_VERSION`` that it was made for.
     build : callable
         ``build(context)`` returns an executor that is ready.
+    spreads_from : callable or None
+        ``spreads_from(options)`` returns the training rows from which a single fit may use several
+        machines: see ``FitContext.cluster``. None if this executor never offers that.
     cores : callable or None
         ``cores(options)``, given ``Settings.executor_options``, returns how many cores there are:
         by default as many workers are used. None for those of this machine.
@@ -259,6 +271,7 @@ class ExecutorSpec:
     api_version: int
     build: Callable[[ExecutorContext], Executor]
     cores: Callable[[Params], int] | None = None
+    spreads_from: Callable[[Params], int] | None = None
     requires: tuple[str, ...] = ()
     extra: str = ""
 

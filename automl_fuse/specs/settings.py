@@ -64,7 +64,7 @@ class Settings:
         dropped where they need more than half of it.
     storage : str, optional
         Database that holds the studies, as a URL of SQLAlchemy: ``"sqlite:///studies.db"``, say, or
-        ``"postgresql+psycopg2://…"``. A journal in the run directory by default.
+        ``"postgresql+psycopg://…"``. A journal in the run directory by default.
     progress : bool, optional
         Whether to show the progress line; if absent, only on a terminal.
     """

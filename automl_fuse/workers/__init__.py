@@ -13,5 +13,13 @@ from automl_fuse.workers.executors import (
     last_output,
     open_executor,
 )
+from automl_fuse.workers.noting import Noting
 
-__all__ = ["InlineExecutor", "ProcessExecutor", "has_begun", "last_output", "open_executor"]
+__all__ = [
+    "InlineExecutor",
+    "Noting",
+    "ProcessExecutor",
+    "has_begun",
+    "last_output",
+    "open_executor",
+]

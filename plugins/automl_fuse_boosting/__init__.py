@@ -14,7 +14,17 @@ if TYPE_CHECKING:
 
 @hookimpl
 def automl_fuse_learners() -> Sequence[LearnerSpec]:
-    """Return the three learners; none of the libraries is imported before one is built."""
-    from automl_fuse_boosting import catboost_learner, lightgbm_learner, xgboost_learner
+    """Return the learners; none of the libraries is imported before one is built."""
+    from automl_fuse_boosting import (
+        catboost_learner,
+        lightgbm_distributed,
+        lightgbm_learner,
+        xgboost_learner,
+    )
 
-    return (lightgbm_learner.SPEC, xgboost_learner.SPEC, catboost_learner.SPEC)
+    return (
+        lightgbm_learner.SPEC,
+        lightgbm_distributed.SPEC,
+        xgboost_learner.SPEC,
+        catboost_learner.SPEC,
+    )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from automl_fuse.errors import SettingsError
 from automl_fuse.specs import ExecutorSpec, JobResult
 from automl_fuse_ray import cluster
+from automl_fuse_ray.crews import Post
 from automl_fuse_ray.options import read_options
 from automl_fuse_ray.tasks import NoFiles, prepare, run_errand
 
@@ -66,6 +67,7 @@ class RayExecutor:
         self._running: dict[Any, Job] = {}
         self._preparing: list[Any] = []
         self._places: dict[Any, str] = {}
+        self._spread: set[Any] = set()
         self._dead: set[str] = set()
         self._contents: dict[str, Any] = {}
         self._calls = 0
@@ -85,7 +87,9 @@ class RayExecutor:
 
     @property
     def idle(self) -> int:
-        """Number of jobs that would start at once if submitted now."""
+        """Number of jobs that would start at once now: none beside one that is on all nodes."""
+        if self._spread:
+            return 0
         n_slots = min(self._n_workers, sum(self._slots.values()))
         ready = n_slots - len(self._preparing)
         if not self._running:
@@ -109,8 +113,12 @@ class RayExecutor:
             place = self._freest()
             options["scheduling_strategy"] = self._on(place)
         contents = {name: self._content(name) for name in errand.reads}
-        ref = self._task.options(**options).remote([self._shared], errand, contents)
+        is_large = errand.spread_rows >= self._options.spread_from
+        posts = self._posts() if is_large else ()
+        ref = self._task.options(**options).remote([self._shared], errand, contents, posts)
         self._running[ref], self._places[ref] = job, place
+        if posts:
+            self._spread.add(ref)
 
     def collect(self, timeout: float) -> Sequence[JobResult]:
         """Wait up to ``timeout`` seconds for results, and return those that are there."""
@@ -125,6 +133,7 @@ class RayExecutor:
             self._places.pop(ref, None)
         self._preparing = [ref for ref in self._preparing if ref not in done]
         ended = [ref for ref in self._running if ref in done]
+        self._spread -= done
         return [self._result(ref, self._running.pop(ref)) for ref in ended]
 
     def cancel(self, job: Job) -> None:
@@ -132,6 +141,7 @@ class RayExecutor:
         for ref, running in list(self._running.items()):
             if running == job:
                 del self._running[ref]
+                self._spread.discard(ref)
                 self._ray.cancel(ref, force=True)
                 self._prepare(self._places.pop(ref))
 
@@ -144,6 +154,7 @@ class RayExecutor:
             with contextlib.suppress(self._ray.exceptions.RayError):
                 self._ray.cancel(ref, force=True)
         self._running.clear()
+        self._spread.clear()
         self._preparing.clear()
         self._places.clear()
         self._contents.clear()
@@ -166,6 +177,16 @@ class RayExecutor:
         """Return the node with most free slots."""
         taken = Counter(self._places.values())
         return max(self._slots, key=lambda name: self._slots[name] - taken[name], default="")
+
+    def _posts(self) -> tuple[Post, ...]:
+        """Return where a fit may be spread to: every node, with what the run may use of it."""
+        posts, left = [], self._n_workers
+        for name, n_slots in self._slots.items():
+            taken = min(n_slots, left)
+            left -= taken
+            if taken:
+                posts.append(Post(node=name, n_cpus=taken * self._n_threads))
+        return tuple(posts) if len(posts) > 1 else ()
 
     def _on(self, place: str) -> Any:
         """Return the strategy that sends a task to a node, and nowhere else.
@@ -205,6 +226,11 @@ class RayExecutor:
                 f"first said:\n{_COLOURS.sub('', str(error))}"
             ) from error
 
+    def _forget(self, node: str) -> None:
+        """Send nothing more to a node that was lost."""
+        self._dead.add(node)
+        self._slots.pop(node, None)
+
     def _content(self, name: str) -> Any:
         """Return the object that holds a file, put into the store when first asked for."""
         if name not in self._contents:
@@ -216,13 +242,14 @@ class RayExecutor:
         result: JobResult
         place = self._places.pop(ref)
         try:
-            result, files = self._ray.get(ref)
+            result, files, lost = self._ray.get(ref)
+            for node in lost:
+                self._forget(node)
             self._runner.keep(files)
         except Exception as error:  # noqa: BLE001 - nodes die, plugins raise, disks fill up
             is_lost = isinstance(error, self._losses)
             if is_lost and place:
-                self._dead.add(place)
-                self._slots.pop(place, None)
+                self._forget(place)
             elif isinstance(error, self._ray.exceptions.WorkerCrashedError):
                 self._prepare(place)
             return JobResult(
@@ -241,6 +268,16 @@ def _cores(options: Params) -> int:
     return cluster.count_cores(read_options(options))
 
 
+def _spread_from(options: Params) -> int:
+    return read_options(options).spread_from
+
+
 SPEC: Final = ExecutorSpec(
-    name="ray", api_version=1, build=RayExecutor, cores=_cores, requires=("ray",), extra="ray"
+    name="ray",
+    api_version=1,
+    build=RayExecutor,
+    cores=_cores,
+    spreads_from=_spread_from,
+    requires=("ray",),
+    extra="ray",
 )

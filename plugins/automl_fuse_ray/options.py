@@ -27,11 +27,14 @@ class Options:
         GPUs, or parts of one, that each fold of a learner is given, by the learner's name.
     runtime_env : mapping
         What workers need beside what the nodes have installed, as ``ray.init`` takes it.
+    spread_from : int
+        Training rows from which a fit of a learner that can be distributed uses all nodes at once.
     """
 
     address: str | None = None
     gpus: Mapping[str, float] = field(default_factory=dict)
     runtime_env: Mapping[str, Any] = field(default_factory=dict)
+    spread_from: int = 500_000
 
 
 def read_options(given: Params) -> Options:
@@ -54,6 +57,9 @@ def read_options(given: Params) -> Options:
     for name, value in (("gpus", options.gpus), ("runtime_env", options.runtime_env)):
         if not isinstance(value, Mapping):
             raise SettingsError(f"{name}={value!r}: give a mapping.")
+    rows = options.spread_from
+    if isinstance(rows, bool) or not isinstance(rows, int) or rows < 1:
+        raise SettingsError(f"spread_from={rows!r}: give a number of rows, 1 or more.")
     for learner, number in options.gpus.items():
         if isinstance(number, bool) or not isinstance(number, int | float) or not number >= 0:
             raise SettingsError(

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from automl_fuse.specs import Errand
+from automl_fuse_ray.crews import RayCluster
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from automl_fuse.specs import Job, JobResult, RemoteRunner, Runner
+    from automl_fuse.specs import Cluster, Job, JobResult, RemoteRunner, Runner
+    from automl_fuse_ray.crews import Post
 
 _runners: dict[str, RemoteRunner] = {}
 """The runner of the run that this process works for, with what it has encoded so far."""
@@ -43,6 +45,7 @@ class NoFiles:
         self,
         errand: Errand,
         fetch: Callable[[str], bytes],  # noqa: ARG002 - protocol
+        cluster: Cluster | None = None,  # noqa: ARG002
     ) -> tuple[JobResult, Mapping[str, bytes]]:
         """Run a job."""
         return self.runner(errand.job), {}
@@ -52,9 +55,12 @@ class NoFiles:
 
 
 def run_errand(
-    shared: list[Any], errand: Errand, contents: Mapping[str, Any]
-) -> tuple[JobResult, Mapping[str, bytes]]:
-    """Run one job on a node.
+    shared: list[Any],
+    errand: Errand,
+    contents: Mapping[str, Any],
+    posts: tuple[Post, ...] = (),
+) -> tuple[JobResult, Mapping[str, bytes], tuple[str, ...]]:
+    """Run one job on a node; return its result, its files, and nodes that it saw being lost.
 
     Parameters
     ----------
@@ -65,10 +71,20 @@ def run_errand(
         What to run.
     contents : mapping of str to ObjectRef
         Contents of the files that it reads.
+    posts : tuple of Post
+        Where its fit may be spread to, if that is worth it.
     """
     import ray
 
-    return _runner(shared[0]).run(errand, lambda name: ray.get(contents[name]))
+    cluster = RayCluster(posts) if posts else None
+    runner = _runner(shared[0])
+    result, files = runner.run(errand, lambda name: ray.get(contents[name]), cluster)
+    if cluster is None:
+        return result, files, ()
+    notes = tuple(f"{errand.job.learner}: {note}" for note in cluster.notes)
+    is_lost = result.lost or bool(result.error and cluster.lost)
+    result = replace(result, notes=(*result.notes, *notes), lost=is_lost)
+    return result, files, tuple(cluster.lost)
 
 
 def prepare(shared: list[Any]) -> None:

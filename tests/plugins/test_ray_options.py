@@ -30,6 +30,8 @@ if TYPE_CHECKING:
         ({"gpus": 1}, "gpus=1: give a mapping"),
         ({"gpus": {"tabm": -1}}, "-1 for the learner 'tabm': give a number from 0 on"),
         ({"runtime_env": "pip"}, "give a mapping"),
+        ({"spread_from": 0}, "spread_from=0: give a number of rows"),
+        ({"spread_from": 1e6}, "give a number of rows"),
     ],
 )
 def test_bad_options_are_named(options: dict[str, Any], words: str) -> None:

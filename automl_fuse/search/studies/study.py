@@ -1,31 +1,26 @@
-"""Optuna behind two small classes: the only module that imports it."""
+"""Trials of a study: what is asked of Optuna, and what it is told."""
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
-import re
 import traceback
 import warnings
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import optuna
 from optuna.distributions import distribution_to_json, json_to_distribution
 from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
-from optuna.storages import InMemoryStorage, JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
-from automl_fuse.errors import MissingDependencyError, PluginError, RunError, SettingsError
-from automl_fuse.files import cannot_write
+from automl_fuse.errors import PluginError
 from automl_fuse.folds import seed_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
+    from automl_fuse.search.studies.storage import Record, Storage
     from automl_fuse.specs import Params
 
 optuna.logging.disable_default_handler()
@@ -103,11 +98,17 @@ class Draw:
     """
 
     def __init__(
-        self, study: optuna.Study, trial: optuna.Trial, params: dict[str, Any], storage: Storage
+        self,
+        study: optuna.Study,
+        trial: optuna.Trial,
+        params: dict[str, Any],
+        storage: Storage,
+        record: Record | None,
     ) -> None:
         self._study = study
         self._trial = trial
         self._storage = storage
+        self._record = record
         self.number = int(trial.number)
         self.params = params
 
@@ -129,6 +130,7 @@ class Draw:
                 self._study.tell(self._trial, losses)
             else:
                 self._study.tell(self._trial, state=TrialState.FAIL)
+            self.recorded()
 
     def stop(self, loss: float) -> None:
         """Tell the study that the trial was not worth finishing, and its loss so far."""
@@ -136,12 +138,19 @@ class Draw:
             if math.isfinite(loss):
                 self._trial.report(loss, step=0)
             self._study.tell(self._trial, state=TrialState.PRUNED)
+            self.recorded()
 
     def fail(self, error: str) -> None:
         """Tell the study that the trial failed, and why."""
         with self._storage.reached():
             self._trial.set_user_attr("error", error)
             self._study.tell(self._trial, state=TrialState.FAIL)
+            self.recorded()
+
+    def recorded(self) -> None:
+        """Write the trial as it is into the database, if studies are recorded in one."""
+        if self._record is not None:
+            self._record.write(self._study.get_trials(deepcopy=False)[self.number])
 
 
 class Study:
@@ -180,11 +189,12 @@ class Study:
         self._genetic = NSGAIISampler(population_size=POPULATION, seed=seed) if genetic else None
         with storage.reached():
             self._study = optuna.create_study(
-                study_name=storage.fresh(name),
-                storage=storage.backend,
+                study_name=name,
+                storage=storage.backend(cheap=genetic),
                 sampler=self._sampler(),
                 directions=["minimize"] * n_objectives,
             )
+            self._record = None if genetic else storage.record(name)
 
     def ask(
         self,
@@ -204,7 +214,7 @@ class Study:
                 self._study.enqueue_trial(dict(point))
             trial = self._study.ask()
             self._n_asked += 1
-            draw = Draw(self._study, trial, {}, self._storage)
+            draw = Draw(self._study, trial, {}, self._storage, self._record)
             try:
                 draw.params = space(TrialSuggest(trial))
             except OSError:  # of the storage: the disk may be full
@@ -212,6 +222,7 @@ class Study:
             except (Exception, SystemExit) as error:
                 draw.fail(traceback.format_exc())
                 raise PluginError(f"its search space raised {error!r}") from error
+            draw.recorded()
             return draw
 
     def restore(
@@ -243,143 +254,17 @@ class Study:
                     draw.stop(each.stopped_at)
                 elif each.error is not None:
                     draw.fail(each.error)
+                else:
+                    draw.recorded()
                 draws.append(draw)
         return draws
 
     def _draw(self, trial: optuna.Trial, space: Callable[[TrialSuggest], dict[str, Any]]) -> Draw:
-        return Draw(self._study, trial, space(TrialSuggest(trial)), self._storage)
+        params = space(TrialSuggest(trial))
+        return Draw(self._study, trial, params, self._storage, self._record)
 
     def _sampler(self) -> BaseSampler:
         if self._genetic is not None:
             return self._genetic
         seed = seed_of(self._seed, self._n_asked)
         return TPESampler(seed=seed, n_startup_trials=6, constant_liar=True)
-
-
-class Storage:
-    """Where studies are kept: a journal file, a database, or memory.
-
-    Parameters
-    ----------
-    journal : Path or None
-        The file; memory if None.
-    url : str, optional
-        A database in place of it, as SQLAlchemy names them.
-    run : str
-        What tells the studies of this run from others in the database.
-
-    Raises
-    ------
-    SettingsError
-        If the database cannot be used.
-    MissingDependencyError
-        If what talks to such databases is not installed.
-    """
-
-    def __init__(self, journal: Path | None, url: str | None = None, run: str = "") -> None:
-        self._journal = journal
-        self._url = url
-        self._run = run
-        self.backend: Any = InMemoryStorage()
-        if url is not None:
-            self.backend = _database(url)
-        elif journal is not None:
-            with self.reached():
-                self.backend = JournalStorage(_Journal(str(journal)))
-
-    def fresh(self, name: str) -> str:
-        """Return the name of a study in the storage, and remove what has it there."""
-        if self._url is None:
-            return name
-        full = f"run {self._run} {name}"
-        with contextlib.suppress(KeyError):
-            optuna.delete_study(study_name=full, storage=self.backend)
-        return full
-
-    @contextlib.contextmanager
-    def reached(self) -> Iterator[None]:
-        """Turn what goes wrong with the storage into an error of ours.
-
-        Raises
-        ------
-        RunError
-            If the file cannot be written, or the database not be reached.
-        """
-        if self._url is not None:
-            from sqlalchemy.exc import SQLAlchemyError
-
-            try:
-                yield
-            except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
-                raise RunError(
-                    f"The studies in {_without_password(self._url)} cannot be reached any more: "
-                    f"{_reason(error)}. Mend that, then resume the run."
-                ) from error
-        elif self._journal is not None:
-            try:
-                yield
-            except OSError as error:
-                raise cannot_write(self._journal, error) from error
-        else:
-            yield
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        """Close what connects to a database."""
-        if self._url is not None:
-            self.backend.remove_session()
-            self.backend.engine.dispose()
-
-
-class _Journal(JournalFileBackend):  # type: ignore[misc] # Optuna is not typed
-    """Optuna's journal file, written without waiting for the disk at every value of every trial.
-
-    What must survive stands in the run's ledger, from which studies are made anew; and the run is
-    locked, so that nobody else writes.
-    """
-
-    def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        """Add entries, each a line."""
-        lines = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs)
-        with Path(self._file_path).open("ab") as stream:
-            stream.write(lines.encode())
-
-
-def _database(url: str) -> RDBStorage:
-    from sqlalchemy.exc import NoSuchModuleError, SQLAlchemyError
-
-    shown = _without_password(url)
-    try:
-        return RDBStorage(url)
-    except ImportError as error:
-        lacking = getattr(error.__cause__ or error.__context__ or error, "name", None)
-        raise MissingDependencyError(
-            f"storage={shown!r} needs {lacking or 'a driver'}, not installed: "
-            f"{_installed_by(url, lacking)}."
-        ) from error
-    except (
-        SQLAlchemyError, NoSuchModuleError, optuna.exceptions.StorageInternalError, ValueError,
-    ) as error:  # fmt: skip
-        raise SettingsError(
-            f"storage={shown!r} cannot be used: {_reason(error)}. Give a URL such as "
-            "'sqlite:///studies.db' or 'postgresql+psycopg2://user:password@host/database'."
-        ) from error
-
-
-def _installed_by(url: str, module: str | None) -> str:
-    known = {"psycopg2": "psycopg2-binary", "MySQLdb": "mysqlclient"}
-    if module is None:
-        return f"install what SQLAlchemy needs for {url.partition(':')[0]!r}"
-    return f"pip install {known.get(module, module)}"
-
-
-def _reason(error: BaseException) -> str:
-    """Return the first line of what a database says, which is followed by its statements."""
-    cause = error.__cause__ or error
-    return _without_password(str(cause).strip().partition("\n")[0])
-
-
-def _without_password(text: str) -> str:
-    return re.sub(r"://[^/@\s]*@", "://", text)
