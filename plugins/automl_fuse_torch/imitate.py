@@ -138,8 +138,8 @@ def _point(rank: int, narrower: int, **changes: float) -> dict[str, Any]:
         "depth": 3,
         "weight_decay": 0.02,
         "patience": 2,
-        "alpha": 0.5,
-        "temperature": 2.0,
+        "alpha": 0.3,
+        "temperature": 1.0,
         "hint": 0.0,
         "slope": 0.0,
     }
@@ -154,7 +154,7 @@ SPEC = CompressorSpec(
     space=space,
     portfolio=(
         Configuration(params=_point(0, 2), merit=0.79),
-        Configuration(params=_point(0, 4), merit=0.75),
+        Configuration(params=_point(0, 4, temperature=2.0), merit=0.75),
         Configuration(params=_point(0, 2, hint=0.1), merit=0.69),
         Configuration(params=_point(1, 2), merit=0.64),
         Configuration(params=_point(0, 2, slope=0.1), merit=0.62),

@@ -112,8 +112,8 @@ def _point(narrower: int, depth: int, patience: int, copies: int) -> dict[str, A
         "depth": depth,
         "weight_decay": 0.02,
         "patience": patience,
-        "alpha": 0.5,
-        "temperature": 2.0,
+        "alpha": 0.3,
+        "temperature": 1.0,
         "copies": copies,
     }
 
