@@ -9,37 +9,31 @@ import pickle
 import traceback
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from automl_fuse.budget import Deadline, Stopwatch
-from automl_fuse.earlier import earlier_of
-from automl_fuse.encoding import FoldEncoder, TrialData, rows_of
+from automl_fuse.encoding import FoldEncoder, TrialData
 from automl_fuse.errors import PluginError, RunError
 from automl_fuse.features import with_stored_objects
-from automl_fuse.folds import seed_of
 from automl_fuse.host import Plugins, discover
 from automl_fuse.hyperparameters import TARGET, learner_params
 from automl_fuse.joining import learners_of, parts_of, read_by, require_alike
 from automl_fuse.members import FoldModel, Stored
 from automl_fuse.schooling import School
-from automl_fuse.specs import ALL_ROWS, Fit, FitContext, JobResult, Joint, Matrix, Rows
-from automl_fuse.targets import TargetScale, transform_of
+from automl_fuse.specs import ALL_ROWS, Fit, JobResult, Joint, Matrix, Rows
+from automl_fuse.terms import Means, Terms, corrected, restated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from automl_fuse.folds import Fold
     from automl_fuse.run import RunDirectory
-    from automl_fuse.specs import Array, Cluster, Floats, Job, Learner, LearnerSpec
+    from automl_fuse.specs import Cluster, Floats, Job, Learner, LearnerSpec
 
 __all__ = ["FoldRunner", "PluginChoice", "TrialData"]
 
 _log = logging.getLogger("automl_fuse")
-
-CORRECTING_ROWS: Final = 10_000
-"""Training rows, at most, that correct the mean of a model of logarithms."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,14 +54,6 @@ class PluginChoice:
     block: tuple[str, ...] = ()
     learners: tuple[str, ...] = ()
     block_encoders: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class _Means:
-    """What a job may use: its time, and other machines."""
-
-    deadline: Deadline
-    cluster: Cluster | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +82,7 @@ class _Begun:
 
     def finished(self) -> FoldModel:
         """Return the model, once its learner is fitted."""
-        return self.model if self.rows is None else _corrected(self.model, self.rows[0])
+        return self.model if self.rows is None else corrected(self.model, self.rows[0])
 
 
 class FoldRunner:
@@ -151,6 +137,10 @@ class FoldRunner:
         return FoldEncoder(self._data, self._run, encoders, self._n_threads, blocked)
 
     @cached_property
+    def _terms(self) -> Terms:
+        return Terms(self._data, self._run, self._n_threads)
+
+    @cached_property
     def _school(self) -> School:
         return School(self._data, self._run, self._encoder)
 
@@ -202,7 +192,7 @@ class FoldRunner:
             features = self._encoder.of_fold(job.fold, read_by(sources), deadline)
             model = self._remade(job, sources, features[0], deadline)
             return self._kept(_Begun(job=job, model=model, features=features), watch.seconds())
-        begun = self._begun(job, _Means(deadline, cluster), {})
+        begun = self._begun(job, Means(deadline, cluster), {})
         if begun.fit is not None:
             begun.fit.learner.fit(begun.fit.train, begun.fit.valid)
             begun = replace(begun, fit=None)  # what a student was taught may be large
@@ -226,11 +216,11 @@ class FoldRunner:
         if together is None:
             raise PluginError(f"learner {job.learner!r} fits one model at a time.")
         read: dict[object, _Begun] = {}
-        begun = [self._begun(each, _Means(deadline), read) for each in job.each]
+        begun = [self._begun(each, Means(deadline), read) for each in job.each]
         together.fit([each.fit for each in begun if each.fit is not None])
         return begun
 
-    def _begun(self, job: Job, means: _Means, read: dict[object, _Begun]) -> _Begun:
+    def _begun(self, job: Job, means: Means, read: dict[object, _Begun]) -> _Begun:
         """Return a job up to its fit; ``read`` holds those that read the same rows of a fold."""
         spec = self._plugins.learners[job.learner]
         encoders = self._encoders(job, spec)
@@ -240,10 +230,10 @@ class FoldRunner:
             features = self._encoder.of_fold(job.fold, encoders, means.deadline)
         else:
             features = same.features
-        model = self._unfitted(job, spec, encoders, features[0], means)
+        model = self._terms.unfitted(job, spec, encoders, features[0], means)
         begun = _Begun(job=job, model=model, features=features)
         if model.learner is not None:
-            rows = self._rows(model, features) if same is None or not same.rows else same.rows
+            rows = self._terms.rows(model, features) if same is None or not same.rows else same.rows
             train, valid = self._school.taught(job, spec, model, rows, means.deadline)
             fit = Fit(learner=model.learner.get(), train=train, valid=valid)
             begun = replace(begun, rows=rows, fit=fit)
@@ -300,8 +290,8 @@ class FoldRunner:
         first = sources[0]
         if first.learner is None or job.edit is None:
             return first
-        split = self._split(first)
-        y = _restated(self._data.y[split.train], first)
+        split = self._terms.split(first)
+        y = restated(self._data.y[split.train], first)
         rows = Rows(X=train, y=y, weight=self._data.weights(split.train))
         if isinstance(job.edit, Joint):
             return self._joined(job, job.edit, sources, rows, deadline)
@@ -322,80 +312,9 @@ class FoldRunner:
         """Return one model of several, which reads what any of them does."""
         encoders, first = read_by(sources), sources[0]
         parts = parts_of(job, sources, self._encoder.widths(job.fold, encoders, deadline))
-        context = replace(self._context(job, first.classes, _Means(deadline)), earlier=None)
+        context = replace(self._terms.context(job, first.classes, Means(deadline)), earlier=None)
         joined = _learner(f"joint {joint.name!r}", joint.join(parts, rows, context))
-        return _corrected(replace(first, encoders=encoders, learner=Stored(joined)), rows)
-
-    def _unfitted(
-        self,
-        job: Job,
-        spec: LearnerSpec,
-        encoders: tuple[str, ...],
-        features: Matrix,
-        means: _Means,
-    ) -> FoldModel:
-        """Return a model that knows its terms, classes that occur or standard values, only."""
-        train = self._data.split(job.fold, rows_of(encoders)).train
-        y = self._data.y[train]
-        target: TargetScale | None = None
-        classes: tuple[int, ...] = ()
-        if self._data.task.is_classification:
-            classes = tuple(np.unique(y).tolist())
-        else:
-            target = TargetScale.of(y, transform_of(job.params, job.learner))
-        learner = None
-        if features.names and len(classes) != 1:
-            context = self._context(job, classes, means)
-            learner = Stored(spec.build(learner_params(job.params), context))
-        return FoldModel(
-            fold=job.fold,
-            encoders=encoders,
-            learner=learner,
-            prior=self._prior(train),
-            classes=classes,
-            n_outputs=self._data.n_classes,
-            target=target,
-        )
-
-    def _split(self, model: FoldModel) -> Fold:
-        """Return the rows that a fold model is fitted to, and those that validate it."""
-        return self._data.split(model.fold, rows_of(model.encoders))
-
-    def _rows(self, model: FoldModel, features: tuple[Matrix, Matrix]) -> tuple[Rows, Rows | None]:
-        """Return training rows, and validation rows of classes that the learner knows, if any."""
-        split = self._split(model)
-        y, y_valid = self._data.y[split.train], self._data.y[split.valid]
-        train = Rows(X=features[0], y=_restated(y, model), weight=self._data.weights(split.train))
-        kept = np.arange(len(y_valid))
-        if model.classes:
-            kept = np.flatnonzero(np.isin(y_valid, model.classes))
-        if not len(kept):
-            return train, None
-        held_out = Rows(
-            X=_take(features[1], kept),
-            y=_restated(y_valid[kept], model),
-            weight=self._data.weights(split.valid[kept]),
-        )
-        return train, held_out
-
-    def _context(self, job: Job, classes: tuple[int, ...], means: _Means) -> FitContext:
-        return FitContext(
-            task=self._data.task,
-            n_classes=len(classes) or 1,
-            seed=seed_of(self._data.seed, job.member, job.fold),
-            n_threads=self._n_threads,
-            deadline=means.deadline,
-            earlier=earlier_of(self._run, job, classes),
-            cluster=means.cluster,
-        )
-
-    def _prior(self, rows: Array) -> tuple[float, ...]:
-        """Return class frequencies, or the mean target, of these rows."""
-        y, weight = self._data.y[rows], self._data.weights(rows)
-        if not self._data.task.is_classification:
-            return (float(np.average(y, weights=weight)),)
-        counts = np.bincount(y, weights=weight, minlength=self._data.n_classes)
-        return tuple((counts / counts.sum()).tolist())
+        return corrected(replace(first, encoders=encoders, learner=Stored(joined)), rows)
 
 
 def _learner(maker: str, made: Any) -> Learner:
@@ -420,29 +339,6 @@ def _guarded(job: Job, run: Callable[[], JobResult]) -> JobResult:
             bytes=0,
             error=traceback.format_exc(),
         )
-
-
-def _restated(y: Array, model: FoldModel) -> Array:
-    """Return targets in the terms of a fold model's learner."""
-    if model.target is not None:
-        return model.target.standardised(y)
-    return np.searchsorted(model.classes, y)
-
-
-def _corrected(model: FoldModel, train: Rows) -> FoldModel:
-    """Correct the mean of a model of logarithms by what it predicts for training rows."""
-    if model.learner is None or model.target is None or model.target.offset is None:
-        return model
-    some = np.arange(0, len(train.y), -(-len(train.y) // CORRECTING_ROWS))
-    predictions = model.learner.get().predict(_take(train.X, some))
-    weight = None if train.weight is None else train.weight[some]
-    return replace(model, target=model.target.corrected(train.y[some], predictions, weight))
-
-
-def _take(matrix: Matrix, rows: Array) -> Matrix:
-    if len(rows) == len(matrix.values) and np.array_equal(rows, np.arange(len(rows))):
-        return matrix
-    return replace(matrix, values=matrix.values[rows])
 
 
 def _checked(predictions: Floats, learner: str, shape: tuple[int, int]) -> Floats:

@@ -10,7 +10,7 @@ from typing import Any
 
 import automl_fuse
 from automl_fuse import Settings, files
-from automl_fuse.search import ledger, members
+from automl_fuse.search import ledger, times
 
 # A busy machine may take longer to start a worker than a fold is given.
 PATIENCE = {"OVERRUN": (1.25, 200.0), "START": (0.5, 200.0, 200.0)}
@@ -76,7 +76,7 @@ class Moments:
 
 def main(table: str, run: str, moment: str, executor: str, *compressors: str) -> None:
     """Fit, and be killed at a moment; 0 for never, to be told how many there are."""
-    vars(members).update(PATIENCE)
+    vars(times).update(PATIENCE)
     moments, folder = Moments(int(moment)), Path(run)
     has_begun = (folder / "fuse.toml").is_file()
     chosen: dict[str, Any] = {"executor": executor, "workers": 1}

@@ -18,7 +18,7 @@ from dying_run import PATIENCE, STORAGE, fit
 from sklearn.datasets import load_breast_cancer
 
 from automl_fuse.errors import RunError, SettingsError
-from automl_fuse.search import members
+from automl_fuse.search import times
 from automl_fuse.search.studies import Storage, Study
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def table(tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in PATIENCE.items():
-        monkeypatch.setattr(members, name, value)
+        monkeypatch.setattr(times, name, value)
 
 
 def outcome(pipeline, table):

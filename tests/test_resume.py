@@ -23,7 +23,7 @@ from automl_fuse.budget import Stopwatch
 from automl_fuse.errors import DiskFullError, MissingDependencyError, RunError, SettingsError
 from automl_fuse.progress import Log
 from automl_fuse.run import RunDirectory, load_run
-from automl_fuse.search import members
+from automl_fuse.search import times
 from automl_fuse.search.incumbent import Incumbent
 from automl_fuse.search.keeping import drop_excess
 from automl_fuse.search.ledger import Ledger, elapsed, read_ledger
@@ -42,7 +42,7 @@ AFTER_SOME = 60
 def patient():
     with pytest.MonkeyPatch.context() as patch:
         for name, value in PATIENCE.items():
-            patch.setattr(members, name, value)
+            patch.setattr(times, name, value)
         yield
 
 

@@ -22,7 +22,7 @@ from automl_fuse.budget import Stopwatch
 from automl_fuse.errors import NothingFittedError
 from automl_fuse.folds import make_folds
 from automl_fuse.metrics import METRICS, loss_of
-from automl_fuse.search import MemberSearch, SearchLimits, members
+from automl_fuse.search import MemberSearch, SearchLimits, members, times
 from automl_fuse.search.arms import Allowance, Arm, Candidate, choose
 from automl_fuse.search.ledger import Ledger
 from automl_fuse.search.studies import Storage, Study
@@ -44,8 +44,8 @@ X, Y = load_diabetes(return_X_y=True)
 @pytest.fixture(autouse=True)
 def calm(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Leave busy machines time, and forget what other tests have done."""
-    monkeypatch.setattr(members, "OVERRUN", (1.25, 200.0))
-    monkeypatch.setattr(members, "START", (0.5, 200.0, 200.0))
+    monkeypatch.setattr(times, "OVERRUN", (1.25, 200.0))
+    monkeypatch.setattr(times, "START", (0.5, 200.0, 200.0))
     before = dict(TROUBLE)
     TOGETHER.clear()
     SHARED.clear()
@@ -286,7 +286,7 @@ def test_a_job_that_does_not_stop_is_killed_with_all_that_it_fits(
     monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
     monkeypatch.setattr(together_plugin, "SIZE", size)
-    monkeypatch.setattr(members, "OVERRUN", (0.0, 0.0))
+    monkeypatch.setattr(times, "OVERRUN", (0.0, 0.0))
     executor = Slow()
     outcome = searched(executor)
     assert outcome.members == ()
@@ -321,7 +321,7 @@ def test_a_job_may_take_as_long_as_its_folds_would_have(monkeypatch: pytest.Monk
 def test_the_first_member_of_a_large_table_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(together_plugin, "SIZE", 15)
     monkeypatch.setattr(members, "SAMPLE_ROWS", 100)
-    monkeypatch.setattr(members, "FIRST_SECONDS", (1.0, 2.0))
+    monkeypatch.setattr(times, "FIRST_SECONDS", (1.0, 2.0))
     executor = Slow("it broke")
     searched(executor)
     assert [len(job.each) for job in executor.jobs] == [5, 5]

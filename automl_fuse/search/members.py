@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -18,7 +17,6 @@ from automl_fuse.hyperparameters import learner_params
 from automl_fuse.search.arms import (
     MAX_FAILURES,
     SAMPLE_ROWS,
-    Allowance,
     Choice,
     arm_of,
     arms_of,
@@ -41,6 +39,7 @@ from automl_fuse.search.outcome import FinishedMember, SearchLimits, SearchOutco
 from automl_fuse.search.plateau import Plateau
 from automl_fuse.search.replay import as_details, is_over, replay
 from automl_fuse.search.tally import MIN_GAIN, Tally
+from automl_fuse.search.times import Times
 from automl_fuse.search.together import at_once, folds_of, mates_of, seconds_each, stretch
 from automl_fuse.workers import has_begun, last_output
 
@@ -52,26 +51,11 @@ if TYPE_CHECKING:
     from automl_fuse.specs import Executor, Job, JobResult, LearnerSpec, Loss, Shape
     from automl_fuse.trial import TrialData
 
-FIRST_SHARE = 0.5
-"""Share of the search that the first member may take: something must be servable soon."""
-FIRST_SECONDS = (6.0, 12.0)
-"""Seconds of a fold of the first member, and of all its folds, at most, on a large table."""
-SHARE = 0.4
-"""Share of the remaining search that a later member may take."""
-MARGIN = 0.95
-"""Share of the time to the end of the search that the last jobs are given."""
-OVERRUN = (1.25, 5.0)
-"""A job is killed after its seconds times the first number plus the second."""
-START = (0.5, 10.0, 60.0)
-"""A worker may take this share of the search to start and to import a job's library, but at least
-the second number of seconds and at most the third: long where a machine has much else to do."""
 FOLDS_BEFORE_STOPPING = 4
 """A member is stopped after one of so many folds at the earliest: one fold is noisy."""
 RESTART_SECONDS = 4.0
 """A fold whose member was stopped is left to end if that takes less: killing it would cost its
 worker's start, imports and encoded features."""
-LAST_START = 0.01
-"""Share of the search before whose end no member is begun."""
 FEATURE_SHARE = 0.5
 """Bytes of a member's features on a large table, as a share of those of its columns: encoding
 and fitting hold up to four copies."""
@@ -131,6 +115,7 @@ class MemberSearch:
         self._ledger = ledger
         self._discard = ledger.discard
         self._deadline = Deadline(limits.seconds)
+        self._times = Times(limits=limits, deadline=self._deadline, n_folds=len(data.folds))
         self._arms = [
             arm
             for spec in learners
@@ -219,10 +204,9 @@ class MemberSearch:
         limit = self._limits.max_trials
         if self._exhausted or (limit is not None and self._tally.opened >= limit):
             return None
-        remaining = self._deadline.remaining()
-        if remaining < LAST_START * self._limits.seconds:
+        if self._times.is_too_late:
             return None
-        choice = self._choice(remaining / math.ceil(len(self._data.folds) / self._limits.slots))
+        choice = self._choice()
         self._record_trouble()
         if choice is None:
             # Asked again only when a result has corrected the predicted costs.
@@ -235,30 +219,22 @@ class MemberSearch:
 
     def _mates(self, member: OpenMember) -> Iterator[Choice]:
         """Return what is fitted in one job with a member, as far as trials are left."""
-        choice, n_folds = member.choice, len(self._data.folds)
         if self._is_urgent:
             return iter(())
-        waves = math.ceil(n_folds / self._limits.slots)
-        mates = mates_of(choice, self._shape_of(choice), n_folds, waves * choice.seconds)
+        choice, shape = member.choice, self._shape_of(member.choice)
+        seconds = self._times.of_member(choice.seconds)
+        mates = mates_of(choice, shape, len(self._data.folds), seconds)
         limit = self._limits.max_trials
         return islice(mates, None if limit is None else limit - self._tally.opened)
 
-    def _choice(self, left: float) -> Choice | None:
-        """Return what to try next, where a fold could take so many seconds."""
+    def _choice(self) -> Choice | None:
+        """Return what to try next."""
         finished = self._tally.finished
-        seconds = left * (SHARE if finished else FIRST_SHARE)
-        within = self._tally.feature_bytes
-        allowance = Allowance(
-            given=seconds,
-            left=left,
-            feature_bytes=within,
-            n_folds=len(self._data.folds),
-            slots=self._limits.slots,
-        )
+        allowance = self._times.allowance(self._tally.feature_bytes, is_first=not finished)
         choice = choose(self._arms, self._shape, allowance)
         if choice is None and not finished and not self._open:
             # Learners stop at their deadline: something late is better than no pipeline at all.
-            whole = replace(allowance, given=left)
+            whole = replace(allowance, given=allowance.left)
             choice = choose(self._arms, self._shape, whole, at_any_price=True)
         return choice
 
@@ -278,7 +254,9 @@ class MemberSearch:
         choice, slots = member.choice, self._limits.slots
         shape, own = self._shape_of(choice), learner_params(choice.params)
         n = at_once(choice.arm.spec, shape, own, len(member.pending))
-        seconds = self._wave_seconds(member) / stretch(len(member.pending), n, slots)
+        n_waiting = len(member.pending)
+        wave = self._times.of_wave(choice.seconds, n_waiting, is_urgent=self._is_urgent)
+        seconds = wave / stretch(n_waiting, n, slots)
         folds = [(member, member.pending.pop(0)) for _ in range(n)]
         for mate in member.mates:
             folds += [(mate, fold) for fold in mate.pending]
@@ -287,16 +265,6 @@ class MemberSearch:
         job = replace(first, beside=tuple(others))
         member.running[job.fold] = (job, Stopwatch())
         self._executor.submit(job)
-
-    def _wave_seconds(self, member: OpenMember) -> float:
-        """Return what each wave of the folds of a member that wait may take."""
-        waves = math.ceil(len(member.pending) / self._limits.slots)
-        seconds = min(member.choice.seconds, MARGIN * self._deadline.remaining() / waves)
-        if self._is_urgent:
-            one, every = FIRST_SECONDS
-            waves = math.ceil(len(self._data.folds) / self._limits.slots)
-            seconds = min(seconds, one, every / waves)
-        return max(seconds, 0.0)
 
     @property
     def _is_urgent(self) -> bool:
@@ -434,33 +402,31 @@ class MemberSearch:
         self._open.pop(member.name)
 
     def _kill_overrun(self) -> None:
+        """Fail members whose learners ignore their deadline: they would go on wasting workers."""
         for member in list(self._open.values()):
             for fold, (job, watch) in list(member.running.items()):
                 if fold not in member.begun and has_begun(self._executor, job):
                     member.begun.add(fold)
                     member.running[fold] = (job, Stopwatch())
-                elif watch.seconds() > self._most_seconds(job, is_begun=fold in member.begun):
-                    # A learner that ignores its deadline would go on wasting workers.
-                    output = last_output(self._executor, job)
-                    error = (
-                        (f"Its last output:\n{output}\n" if output else "")
-                        + f"{folds_of(job)} was killed: it was given {job.seconds:.1f} s and had "
-                        f"not stopped after {watch.seconds():.1f} s."
-                    )
+                elif self._is_overrun(job, watch, is_begun=fold in member.begun):
+                    error = self._overrun(job, watch)
                     for name in dict.fromkeys(each.member for each in job.each):
                         self._fail(self._open[name], error, weight=MAX_FAILURES)
                     break
         for place, (job, watch) in list(self._unwanted.items()):
-            if watch.seconds() > self._most_seconds(job, is_begun=True):
+            if self._is_overrun(job, watch, is_begun=True):
                 self._cancel_unwanted(place)
 
-    def _most_seconds(self, job: Job, *, is_begun: bool) -> float:
-        """Return how long a job may run, or its worker may take to begin it."""
-        if is_begun:
-            factor, extra = OVERRUN
-            return factor * job.seconds + extra
-        share, least, most = START
-        return min(max(least, share * self._limits.seconds), most)
+    def _is_overrun(self, job: Job, watch: Stopwatch, *, is_begun: bool) -> bool:
+        return watch.seconds() > self._times.at_most(job.seconds, is_begun=is_begun)
+
+    def _overrun(self, job: Job, watch: Stopwatch) -> str:
+        """Return what is said of a job that was killed, with its last output."""
+        output = last_output(self._executor, job)
+        return (f"Its last output:\n{output}\n" if output else "") + (
+            f"{folds_of(job)} was killed: it was given {job.seconds:.1f} s and had not stopped "
+            f"after {watch.seconds():.1f} s."
+        )
 
     def _cancel_unwanted(self, place: tuple[str, int]) -> None:
         job, watch = self._unwanted.pop(place)

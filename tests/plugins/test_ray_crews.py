@@ -18,7 +18,7 @@ from sklearn.metrics import log_loss
 import automl_fuse
 from automl_fuse import Settings
 from automl_fuse.budget import Deadline
-from automl_fuse.search import arms, members
+from automl_fuse.search import arms, times
 from automl_fuse.specs import (
     Errand,
     ExecutorContext,
@@ -125,7 +125,7 @@ def test_a_model_of_two_nodes_is_as_good_as_one_of_one(cluster: Cluster) -> None
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Give fits of few rows the time that those of very many would have."""
     monkeypatch.setattr(arms, "SHORT_SECONDS", 200.0)
-    monkeypatch.setattr(members, "OVERRUN", (1.25, 200.0))
+    monkeypatch.setattr(times, "OVERRUN", (1.25, 200.0))
 
 
 def settings(**others: Any) -> Settings:

@@ -377,7 +377,9 @@ def propose(spec: Any, teacher: Teacher, **changes: Any) -> list[Joint]:
     return list(spec.build({**spec.portfolio[0].params, **changes}, told).propose(teacher))
 
 
-@pytest.mark.parametrize("spec", [joint_networks.SPEC, frozen_branches.SPEC], ids=lambda spec: spec.name)
+@pytest.mark.parametrize(
+    "spec", [joint_networks.SPEC, frozen_branches.SPEC], ids=lambda spec: spec.name
+)
 def test_only_networks_with_branches_and_equal_terms_are_joined(spec: Any) -> None:
     audio = ("audio_cnn", "lightgbm", "audio_cnn", "audio_lstm", "realmlp")
     (unlike,) = propose(spec, teacher_of(audio))
