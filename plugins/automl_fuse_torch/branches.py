@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final
 from automl_fuse.specs import Kind
 
 if TYPE_CHECKING:
-    from automl_fuse_torch.inputs import BlockShape
     from automl_fuse_torch.operations import Operations, Value
+    from automl_fuse_torch.shapes import BlockShape
 
 _LARGE_IMAGE: Final = 1024
 """Points beyond which the first convolution halves the sides."""

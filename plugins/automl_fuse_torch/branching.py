@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from automl_fuse.specs import Array, Floats, Tensor
     from automl_fuse_torch.branches import Branch
     from automl_fuse_torch.flat import FlatInput
-    from automl_fuse_torch.inputs import InputNames
     from automl_fuse_torch.operations import Operations, Value
     from automl_fuse_torch.parameters import Parameter, Singles
     from automl_fuse_torch.program import Writer
+    from automl_fuse_torch.shapes import InputNames
 
 _FLAT_WIDTH: Final = 64
 """Neurons that read what is in no block."""

@@ -6,8 +6,8 @@ import math
 from typing import TYPE_CHECKING, Final
 
 from automl_fuse.specs import CellSize, Cost, Kind, Params, Shape
-from automl_fuse_torch.inputs import BlockShape, InputShape
 from automl_fuse_torch.learner import batch_size
+from automl_fuse_torch.shapes import BlockShape, InputShape
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

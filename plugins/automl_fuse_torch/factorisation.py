@@ -28,10 +28,10 @@ from automl_fuse.specs import (
 )
 from automl_fuse_torch.embeddings import Categories
 from automl_fuse_torch.flat import FlatInput
-from automl_fuse_torch.inputs import CODES, InputShape
 from automl_fuse_torch.learner import Design, Family, Knobs, NetworkLearner, batch_size
 from automl_fuse_torch.parameters import Parameter
 from automl_fuse_torch.schedules import COSINE
+from automl_fuse_torch.shapes import CODES, InputShape
 from automl_fuse_torch.together import how_together
 from automl_fuse_torch.writing import dense, number, reshaped, side_by_side, weight
 

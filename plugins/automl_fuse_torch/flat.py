@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from automl_fuse_torch.embeddings import Categories, Periodic, PiecewiseLinear
-from automl_fuse_torch.inputs import CODES, FLAGS, NUMBERS, InputNames, InputShape
 from automl_fuse_torch.program import Program
+from automl_fuse_torch.shapes import CODES, FLAGS, NUMBERS, InputNames, InputShape
 from automl_fuse_torch.writing import reshaped, side_by_side
 
 if TYPE_CHECKING:

@@ -24,10 +24,10 @@ from automl_fuse.specs import (
     Suggest,
 )
 from automl_fuse_torch.embeddings import Categories
-from automl_fuse_torch.inputs import CODES, FLAGS, NUMBERS, InputNames, InputShape
 from automl_fuse_torch.learner import ENCODERS, Design, Family, Knobs, NetworkLearner, batch_size
 from automl_fuse_torch.parameters import Parameter
 from automl_fuse_torch.schedules import COSINE
+from automl_fuse_torch.shapes import CODES, FLAGS, NUMBERS, InputNames, InputShape
 from automl_fuse_torch.starting import FINE_TUNING
 from automl_fuse_torch.together import how_together
 from automl_fuse_torch.writing import dense, normalised, number, reshaped, side_by_side, weight

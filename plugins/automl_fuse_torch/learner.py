@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from automl_fuse.specs import Floats, Graph, Matrix, Tensor
     from automl_fuse_torch.fitting import FitTask
     from automl_fuse_torch.imitate import Lesson
-    from automl_fuse_torch.inputs import InputShape
     from automl_fuse_torch.schedules import Schedule
+    from automl_fuse_torch.shapes import InputShape
 
 ENCODERS: Final = ("numbers", "codes", "cyclic_calendar", "ngrams")
 """What the learners read: they scale, fill and embed by themselves."""

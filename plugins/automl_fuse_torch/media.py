@@ -28,7 +28,7 @@ from automl_fuse_torch.together import how_together
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from automl_fuse_torch.inputs import InputShape
+    from automl_fuse_torch.shapes import InputShape
 
 _FLAGGED_LEVELS: Final = 8
 _CATEGORY_WIDTH: Final = 8

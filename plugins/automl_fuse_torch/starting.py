@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping, Sequence
 
     from automl_fuse.specs import Array, Earlier, Params, Suggest
-    from automl_fuse_torch.inputs import InputNames, Inputs
+    from automl_fuse_torch.inputs import Inputs
     from automl_fuse_torch.model import NetworkModel
+    from automl_fuse_torch.shapes import InputNames
 
     Labels: TypeAlias = Mapping[str, Mapping[int, Sequence[Hashable]]]
     """By parameter and axis, what each place is for."""

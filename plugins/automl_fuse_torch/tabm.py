@@ -36,9 +36,9 @@ if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping, Sequence
 
     from automl_fuse.specs import Array, Floats, Tensor
-    from automl_fuse_torch.inputs import InputNames, InputShape
     from automl_fuse_torch.parameters import Singles
     from automl_fuse_torch.program import Writer
+    from automl_fuse_torch.shapes import InputNames, InputShape
 
 _FLAGGED_LEVELS = 8
 _CATEGORY_WIDTH = 8

@@ -16,9 +16,10 @@ import automl_fuse_torch.inputs as inputs_module
 from automl_fuse.errors import PluginError
 from automl_fuse.specs import FitContext, ForestModel, Matrix, Rows, Shape, Task
 from automl_fuse.testing import TickingDeadline
-from automl_fuse_torch.inputs import CODES, FLAGS, NUMBERS, Inputs
+from automl_fuse_torch.inputs import Inputs
 from automl_fuse_torch.learner import batch_size
 from automl_fuse_torch.schedules import COSINE, REALMLP, Pace, coslog4
+from automl_fuse_torch.shapes import CODES, FLAGS, NUMBERS
 
 torch = pytest.importorskip("torch", reason="the extra 'torch' is not installed")
 

@@ -35,7 +35,8 @@ from automl_fuse.specs import (
     Shape,
     Task,
 )
-from automl_fuse_torch.inputs import BlockShape, Inputs
+from automl_fuse_torch.inputs import Inputs
+from automl_fuse_torch.shapes import BlockShape
 
 torch = pytest.importorskip("torch", reason="the extra 'torch' is not installed")
 

@@ -13,7 +13,8 @@ import automl_fuse_torch
 from automl_fuse.errors import PluginError
 from automl_fuse.specs import Earlier, FitContext, Matrix, Rows, Task
 from automl_fuse.testing import TickingDeadline
-from automl_fuse_torch.inputs import MISSING, Inputs
+from automl_fuse_torch.inputs import Inputs
+from automl_fuse_torch.shapes import MISSING
 from automl_fuse_torch.starting import Start, layers_of
 
 pytest.importorskip("torch", reason="the extra 'torch' is not installed")
