@@ -153,7 +153,7 @@ def test_a_reader_that_has_gone_keeps_nobody_from_being_told(tmp_path, monkeypat
 
     told = []
     model = SimpleNamespace(report={"metric": "rmse", "score": 1.0})
-    monkeypatch.setattr(fitting, "_model", lambda _: model)
+    monkeypatch.setattr(fitting, "_model", lambda *_, **__: model)
     monkeypatch.setattr(fitting, "_show", gone)
     monkeypatch.setattr(fitting, "tell", lambda _, ended: told.append(ended))
     given = ["fit", "rows.csv", "--target", "diagnosis", "--output", str(tmp_path / "run")]

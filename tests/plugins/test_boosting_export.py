@@ -28,7 +28,11 @@ from automl_fuse_boosting.ubjson import read_ubjson
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-SPECS = {spec.name: spec for spec in automl_fuse_boosting.automl_fuse_learners()}
+SPECS = {
+    spec.name: spec
+    for spec in automl_fuse_boosting.automl_fuse_learners()
+    if not spec.distributed  # on one machine it is lightgbm; see test_boosting_distributed.py
+}
 DATA = Path(__file__).parents[3] / "shared" / "data"
 CARDINALITY = 70
 """More categories than the 64 bits of a word."""
