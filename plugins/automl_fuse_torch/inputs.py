@@ -112,11 +112,7 @@ class Inputs:
         blocks = _groups(X) if reads_blocks else ()
         plain = X.plain if reads_blocks else range(len(X.names))
         numeric = [j for j in plain if X.cardinalities[j] == 0]
-        known = {} if earlier is None else earlier.scales()
-        scales = {j: _scale(X.values[:, j]) for j in numeric}
-        scales |= {
-            j: known[X.names[j]] for j in numeric if X.names[j] in known and scales[j].factor > 0.0
-        }
+        scales = _scales(X, numeric, earlier)
         varying = [j for j in numeric if scales[j].factor > 0.0]
         ordered = sorted(varying, key=lambda j: scales[j].is_binary)
         missing = np.isnan(X.values).mean(axis=0)
@@ -276,6 +272,15 @@ class _Scale:
     centre: float
     factor: float
     is_binary: bool
+
+
+def _scales(X: Matrix, numeric: Sequence[int], earlier: Inputs | None) -> dict[int, _Scale]:
+    """Return how each of these features is scaled: as earlier if it was known then."""
+    known = {} if earlier is None else earlier.scales()
+    scales = {j: _scale(X.values[:, j]) for j in numeric}
+    return scales | {
+        j: known[X.names[j]] for j in numeric if X.names[j] in known and scales[j].factor > 0.0
+    }
 
 
 def _scale(values: Floats) -> _Scale:
