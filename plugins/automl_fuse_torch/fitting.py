@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from automl_fuse_torch.devices import Device
     from automl_fuse_torch.learner import Design, Family, Model
     from automl_fuse_torch.model import TabularNetwork
+    from automl_fuse_torch.united import UnitedInputs
 
 _SAMPLE = 1_000
 """Training rows that decide where parameters start, at most."""
@@ -239,7 +240,7 @@ def _prepare(task: FitTask, family: Family, earlier: Inputs | None) -> _Prepared
     return _Prepared(inputs, len(task.train.y), tables)
 
 
-def tables_of(inputs: Inputs, rows: Rows, context: FitContext) -> dict[str, Array]:
+def tables_of(inputs: Inputs | UnitedInputs, rows: Rows, context: FitContext) -> dict[str, Array]:
     """Return rows as a training reads them: inputs, targets and weights."""
     from automl_fuse_torch.core import GOAL, WEIGHT
 

@@ -60,7 +60,7 @@ class TrainTogether:
         """
         from automl_fuse_torch import core
         from automl_fuse_torch.devices import Device, limited
-        from automl_fuse_torch.fitting import targets_of, weights_of
+        from automl_fuse_torch.fitting import tables_of
         from automl_fuse_torch.learner import NetworkLearner, batch_size
         from automl_fuse_torch.losses import Loss
         from automl_fuse_torch.schedules import COSINE
@@ -68,10 +68,7 @@ class TrainTogether:
         networks = Networks.of(parts)
         is_classification = context.task.is_classification
         mixture = Mixture(parts=networks.shapes, is_classification=is_classification)
-        tables = networks.inputs.tables(train.X.values) | {
-            core.GOAL: targets_of(train, context).astype(np.float32),
-            core.WEIGHT: weights_of(train).astype(np.float32),
-        }
+        tables = tables_of(networks.inputs, train, context)
         member = core.Member(
             weights=mixture.start(networks.weights),
             train=np.arange(len(train.y)),
