@@ -108,6 +108,11 @@ def _noise_precision(residual: Floats, weight: Floats, rng: np.random.Generator)
     return float(rng.gamma(1.0 + 0.5 * weight.sum()) / (1.0 + 0.5 * squares))
 
 
+def _precision(drawn: Floats, rng: np.random.Generator) -> float:
+    """Draw how far slopes or effects are shrunk; the prior is worth two of them of variance 1."""
+    return float(rng.gamma(1.0 + 0.5 * len(drawn)) / (1.0 + 0.5 * drawn @ drawn))
+
+
 def _hidden_targets(classes: Array, total: Floats, rng: np.random.Generator) -> Floats:
     """Draw hidden targets around what is predicted, on the side of 0 that the class tells."""
     from scipy.special import ndtr, ndtri
@@ -158,9 +163,7 @@ class Line:
         drawn, self._expected = np.linalg.solve(factor.T, np.column_stack([half + noise, half])).T
         self.rows = self._design @ drawn
         slopes = drawn[:-1]
-        self._slope_precision = float(
-            rng.gamma(1.0 + 0.5 * len(slopes)) / (1.0 + 0.5 * slopes @ slopes)
-        )
+        self._slope_precision = _precision(slopes, rng)
 
     def collect(self) -> None:
         """See ``Component``."""
@@ -207,9 +210,7 @@ class Effects:
         self._expected = precision * sums / precisions
         drawn = self._expected + rng.normal(size=len(sums)) / np.sqrt(precisions)
         self.rows = drawn[self._codes]
-        self._effect_precision = float(
-            rng.gamma(1.0 + 0.5 * len(drawn)) / (1.0 + 0.5 * drawn @ drawn)
-        )
+        self._effect_precision = _precision(drawn, rng)
 
     def collect(self) -> None:
         """See ``Component``."""

@@ -9,16 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from automl_fuse.errors import PluginError
-from automl_fuse.specs import ALL_TASKS, CompressorSpec, Configuration, Edit
-from automl_fuse_torch.shrink import LEARNERS
+from automl_fuse.specs import ALL_TASKS, CompressorSpec, Configuration
+from automl_fuse_torch.ranked import EditOfRank
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Sequence
-
-    from automl_fuse.specs import Compressor, FusionContext, Learner, Params, Rows, Suggest, Teacher
+    from automl_fuse.specs import Compressor, FusionContext, Learner, Params, Rows, Suggest
 
 _MOST_RANK = 5
 
@@ -42,43 +38,8 @@ class ToHalves:
         return result
 
 
-def networks_by_share(teacher: Teacher, among: Container[str] = LEARNERS) -> list[int]:
-    """Return the positions of networks of a share above 0, the largest first.
-
-    Parameters
-    ----------
-    teacher : Teacher
-        The fused pipeline.
-    among : container of str
-        Learners that count: by default those without branches.
-    """
-    order = np.argsort(-teacher.shares, kind="stable").tolist()
-    return [m for m in order if teacher.shares[m] > 0 and teacher.learners[m] in among]
-
-
-class Halve:
-    """Proposes to halve the network of a rank.
-
-    Parameters
-    ----------
-    rank : int
-        Which: 0 is that of the largest share.
-    """
-
-    def __init__(self, rank: int) -> None:
-        self._rank = rank
-
-    def propose(self, teacher: Teacher) -> Sequence[Edit]:
-        """Return the edit, or none where the teacher has fewer networks of this plugin."""
-        found = networks_by_share(teacher)
-        if self._rank >= len(found):
-            return ()
-        member = found[self._rank]
-        return (Edit(name=f"{teacher.names[member]}_half", member=member, edit=ToHalves()),)
-
-
 def _build(params: Params, _context: FusionContext) -> Compressor:
-    return Halve(params["rank"])
+    return EditOfRank(params["rank"], "half", ToHalves())
 
 
 def space(suggest: Suggest) -> dict[str, Any]:

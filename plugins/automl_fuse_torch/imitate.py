@@ -9,16 +9,15 @@ penalty on the weights, whether hidden features are matched, and slopes. See ``i
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from automl_fuse.errors import PluginError
 from automl_fuse.specs import ALL_TASKS, CompressorSpec, Configuration, Edit
-from automl_fuse_torch.halve import networks_by_share
 from automl_fuse_torch.light import PUPILS, SIZES, sizes
 from automl_fuse_torch.media import light_params
+from automl_fuse_torch.ranked import networks_by_share
+from automl_fuse_torch.students import name_of, temperature_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -104,14 +103,12 @@ class Imitate:
             learner=learner,
             params=params,
             alpha=point["alpha"],
-            temperature=point["temperature"] if self._context.task.is_classification else 1.0,
+            temperature=temperature_of(point, self._context),
             hint=point["hint"],
             slope=point["slope"],
             seconds=min(_MOST_SECONDS, left / _TRAININGS),
         )
-        digest = hashlib.sha256(json.dumps(dict(point), sort_keys=True).encode()).hexdigest()[:4]
-        size = f"{params['depth']}x{params['width']}"
-        name = f"{teacher.names[member]}_{learner}_{size}_{digest}"
+        name = f"{teacher.names[member]}_{name_of(learner, params, point)}"
         return (Edit(name=name, member=member, edit=lesson),)
 
 

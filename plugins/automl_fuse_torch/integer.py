@@ -6,14 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from automl_fuse.errors import PluginError
-from automl_fuse.specs import ALL_TASKS, CompressorSpec, Configuration, Edit
-from automl_fuse_torch.halve import networks_by_share
+from automl_fuse.specs import ALL_TASKS, CompressorSpec, Configuration
 from automl_fuse_torch.light import PUPILS
+from automl_fuse_torch.ranked import EditOfRank
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from automl_fuse.specs import Compressor, FusionContext, Learner, Params, Rows, Suggest, Teacher
+    from automl_fuse.specs import Compressor, FusionContext, Learner, Params, Rows, Suggest
 
 _MOST_RANK: Final = 3
 FLOATING: Final = (0.0, 0.125, 0.25, 0.5)
@@ -47,32 +45,9 @@ class ToIntegers:
         return result
 
 
-class Integer:
-    """Proposes integers for the network of a rank.
-
-    Parameters
-    ----------
-    rank : int
-        Which: 0 is that of the largest share.
-    floating : float
-        Share of the layers that stay in floating point.
-    """
-
-    def __init__(self, rank: int, floating: float) -> None:
-        self._rank, self._floating = rank, floating
-
-    def propose(self, teacher: Teacher) -> Sequence[Edit]:
-        """Return the edit, or none where the teacher has fewer networks with branches."""
-        found = networks_by_share(teacher, PUPILS)
-        if self._rank >= len(found):
-            return ()
-        member = found[self._rank]
-        name = f"{teacher.names[member]}_int8_{self._floating:g}"
-        return (Edit(name=name, member=member, edit=ToIntegers(self._floating)),)
-
-
 def _build(params: Params, _context: FusionContext) -> Compressor:
-    return Integer(params["rank"], params["floating"])
+    floating = params["floating"]
+    return EditOfRank(params["rank"], f"int8_{floating:g}", ToIntegers(floating), PUPILS)
 
 
 def space(suggest: Suggest) -> dict[str, Any]:

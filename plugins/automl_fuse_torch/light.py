@@ -10,18 +10,17 @@ by cross-validation.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Final
 
-from automl_fuse.specs import ALL_TASKS, CompressorSpec, Configuration, Student
+from automl_fuse.specs import ALL_TASKS, CompressorSpec, Configuration
 from automl_fuse_torch.media import light_params
+from automl_fuse_torch.students import student_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from automl_fuse.specs import Compressor, FusionContext, Params, Suggest, Teacher
+    from automl_fuse.specs import Compressor, FusionContext, Params, Student, Suggest, Teacher
 
 PUPILS: Final[Mapping[str, str]] = {
     "image_cnn": "image_cnn",
@@ -59,18 +58,7 @@ class Light:
         if learner not in teacher.students:
             return ()
         params = light_params(learner, **{name: point[name] for name in SIZES})
-        digest = hashlib.sha256(json.dumps(dict(point), sort_keys=True).encode()).hexdigest()[:4]
-        soft = self._context.task.is_classification
-        return (
-            Student(
-                name=f"{learner}_{params['depth']}x{params['width']}_{digest}",
-                learner=learner,
-                params=params,
-                alpha=point["alpha"],
-                temperature=point["temperature"] if soft else 1.0,
-                copies=float(point["copies"]),
-            ),
-        )
+        return (student_of(learner, params, point, self._context),)
 
 
 def pupil_of(teacher: Teacher) -> str:

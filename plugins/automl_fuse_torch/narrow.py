@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from automl_fuse.errors import PluginError
-from automl_fuse.specs import ALL_TASKS, CompressorSpec, Configuration, Edit
-from automl_fuse_torch.halve import networks_by_share
+from automl_fuse.specs import ALL_TASKS, CompressorSpec, Configuration
+from automl_fuse_torch.ranked import EditOfRank
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
-    from automl_fuse.specs import Compressor, FusionContext, Learner, Params, Rows, Suggest, Teacher
+    from automl_fuse.specs import Compressor, FusionContext, Learner, Params, Rows, Suggest
     from automl_fuse_torch.parameters import Singles
 
 _MOST_RANK = 5
@@ -113,32 +113,9 @@ def _heaviest(
     return np.sort(np.argsort(-importance, kind="stable")[:count])
 
 
-class Pruning:
-    """Proposes to narrow the network of a rank.
-
-    Parameters
-    ----------
-    rank : int
-        Which: 0 is that of the largest share.
-    share : float
-        Of the neurons, those that are kept.
-    """
-
-    def __init__(self, rank: int, share: float) -> None:
-        self._rank, self._share = rank, share
-
-    def propose(self, teacher: Teacher) -> Sequence[Edit]:
-        """Return the edit, or none where the teacher has fewer networks of this plugin."""
-        found = networks_by_share(teacher)
-        if self._rank >= len(found):
-            return ()
-        member = found[self._rank]
-        name = f"{teacher.names[member]}_narrow{self._share:g}"
-        return (Edit(name=name, member=member, edit=Narrow(self._share)),)
-
-
 def _build(params: Params, _context: FusionContext) -> Compressor:
-    return Pruning(params["rank"], params["share"])
+    share = params["share"]
+    return EditOfRank(params["rank"], f"narrow{share:g}", Narrow(share))
 
 
 def space(suggest: Suggest) -> dict[str, Any]:

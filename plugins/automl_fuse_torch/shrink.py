@@ -8,16 +8,15 @@ this plugin: for others there are faster students.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from typing import TYPE_CHECKING, Any, Final
 
-from automl_fuse.specs import ALL_TASKS, CompressorSpec, Configuration, Student
+from automl_fuse.specs import ALL_TASKS, CompressorSpec, Configuration
+from automl_fuse_torch.students import student_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from automl_fuse.specs import Compressor, FusionContext, Params, Suggest, Teacher
+    from automl_fuse.specs import Compressor, FusionContext, Params, Student, Suggest, Teacher
 
 LEARNERS: Final = ("realmlp", "tabm", "ft_transformer")
 _FIXED: Final[dict[str, dict[str, Any]]] = {
@@ -48,19 +47,7 @@ class Shrink:
         has_network = any(learner in LEARNERS and share > 0.0 for learner, share in shares)
         if not has_network or point["learner"] not in teacher.students:
             return ()
-        size = f"{point['depth']}x{point['width']}"
-        digest = hashlib.sha256(json.dumps(dict(point), sort_keys=True).encode()).hexdigest()[:4]
-        soft = self._context.task.is_classification
-        return (
-            Student(
-                name=f"{point['learner']}_{size}_{digest}",
-                learner=point["learner"],
-                params=_params(point),
-                alpha=point["alpha"],
-                temperature=point["temperature"] if soft else 1.0,
-                copies=float(point["copies"]),
-            ),
-        )
+        return (student_of(point["learner"], _params(point), point, self._context),)
 
 
 def _params(point: Params) -> dict[str, Any]:
